@@ -1,0 +1,5 @@
+"""``python -m edgekit`` is the command ``edgekit``."""
+
+from edgekit.cli import main
+
+main()
