@@ -1,0 +1,54 @@
+"""The operators, as ``torch.ops.edgekit.<name>``: one word each, with a meaning, checks, cases, a cost and tiers.
+
+Importing this package registers them: C++ on the CPU, Triton on CUDA, shapes for tracing, a gradient for fake_quantize.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from edgekit.ops import (
+    add_s8,
+    avg_pool_s8,
+    conv2d_s8,
+    dequantize,
+    dispatch,
+    fake_quantize,
+    linear_s8,
+    lut_s8,
+    max_pool_s8,
+    quantize_s8,
+)
+from edgekit.ops.spec import Case, Cost, OpSpec
+
+__all__ = ["OPS", "Case", "Cost", "OpSpec", "dispatch"]
+
+OPS = (
+    quantize_s8.OP,
+    dequantize.OP,
+    fake_quantize.OP,
+    linear_s8.OP,
+    conv2d_s8.OP,
+    add_s8.OP,
+    lut_s8.OP,
+    avg_pool_s8.OP,
+    max_pool_s8.OP,
+)
+
+_library: Any = torch.library.Library("edgekit", "DEF")  # type: ignore[no-untyped-call]  # registrations live as long
+
+
+def _register(spec: OpSpec) -> None:
+    _library.define(spec.name + spec.schema, tags=(torch.Tag.pt2_compliant_tag,))
+    _library.impl(spec.name, dispatch.kernel(spec, "cpu"), "CPU")
+    _library.impl(spec.name, dispatch.kernel(spec, "cuda"), "CUDA")
+    torch.library.register_fake(f"edgekit::{spec.name}", spec.shape, lib=_library)
+
+
+for _spec in OPS:
+    _register(_spec)
+torch.library.register_autograd(
+    "edgekit::fake_quantize", fake_quantize.backward, setup_context=fake_quantize.setup_context, lib=_library
+)

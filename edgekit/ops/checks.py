@@ -1,0 +1,82 @@
+"""What operators demand of their arguments: every shape function begins here, so each tier refuses the same calls.
+
+Sizes are compared only where an operator needs them to agree, so that a batch which torch traces as a symbol stays one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from edgekit.errors import UsageError
+from edgekit.ops.numerics import S8_MAX, S8_MIN
+
+_LARGEST = 2**31 - 1  # strides, paddings and the like; keeps index arithmetic far inside int64
+
+
+def tensor(
+    operator: str, name: str, value: Tensor, dtypes: torch.dtype | tuple[torch.dtype, ...], like: Tensor
+) -> None:
+    """Refuse an argument of the wrong dtype, or on another device than ``like``."""
+    allowed = dtypes if isinstance(dtypes, tuple) else (dtypes,)
+    if value.dtype not in allowed:
+        raise UsageError(f"{operator}: {name} must be {' or '.join(map(str, allowed))}, not {value.dtype}.")
+    if value.device != like.device:
+        raise UsageError(
+            f"{operator}: {name} is on {value.device}, the first argument on {like.device}.", fix="Move one."
+        )
+
+
+def rank(operator: str, name: str, value: Tensor, dimensions: int) -> None:
+    """Refuse a tensor that does not have this many dimensions."""
+    if value.dim() != dimensions:
+        raise UsageError(f"{operator}: {name} must have {dimensions} dimensions, not shape {tuple(value.shape)}.")
+
+
+def images(operator: str, value: Tensor) -> None:
+    """Refuse anything but int8 [N, C, H, W] with at least one channel, row and column; N may be 0."""
+    tensor(operator, "x", value, torch.int8, value)
+    rank(operator, "x", value, 4)
+    if min(value.shape[1:]) < 1:
+        raise UsageError(f"{operator}: x of shape {tuple(value.shape)} is empty.")
+
+
+def size(operator: str, name: str, value: Tensor, shape: Sequence[int]) -> None:
+    """Refuse a tensor whose shape is not ``shape``."""
+    if value.dim() != len(shape) or any(have != want for have, want in zip(value.shape, shape, strict=True)):
+        raise UsageError(f"{operator}: {name} must have shape {tuple(shape)}, not {tuple(value.shape)}.")
+
+
+def scale(operator: str, value: Tensor, x: Tensor, axis: int | None) -> None:
+    """Refuse a scale that is not float32 with one value, or one for each index of ``axis`` of ``x``."""
+    tensor(operator, "scale", value, torch.float32, x)
+    if axis is None:
+        if value.dim() > 1 or value.numel() != 1:
+            raise UsageError(
+                f"{operator}: scale must hold one value, not shape {tuple(value.shape)}.", fix="Name the axis."
+            )
+        return
+    integer(operator, "axis", axis, -x.dim(), x.dim() - 1)
+    size(operator, "scale", value, (x.shape[axis],))
+
+
+def integer(operator: str, name: str, value: int, least: int, most: int = _LARGEST) -> None:
+    """Refuse a number outside [least, most]."""
+    if not least <= value <= most:
+        raise UsageError(f"{operator}: {name} is {value}, outside [{least}, {most}].")
+
+
+def pair(operator: str, name: str, values: Sequence[int], least: int) -> None:
+    """Refuse anything but two numbers, each at least ``least``."""
+    if len(values) != 2:
+        raise UsageError(f"{operator}: {name} must be two numbers (height, width), not {list(values)}.")
+    for value in values:
+        integer(operator, name, value, least)
+
+
+def bounds(operator: str, lo: int, hi: int) -> None:
+    """Refuse bounds outside int8 or in the wrong order."""
+    integer(operator, "lo", lo, S8_MIN, S8_MAX)
+    integer(operator, "hi", hi, lo, S8_MAX)

@@ -1,0 +1,57 @@
+"""``y = table[q + 128]``: any function of one int8 tensor, as a table that :mod:`edgekit.ops.numerics` builds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from edgekit.ops import checks, numerics, samples
+from edgekit.ops.spec import Case, Cost, OpSpec
+
+
+def reference(x: Tensor, table: Tensor) -> Tensor:
+    """Look every value up.
+
+    Args:
+        x: int8, any shape.
+        table: int8 [256]; entry 0 answers -128.
+    """
+    return table[x.long() + 128]
+
+
+def shape(x: Tensor, table: Tensor) -> Tensor:
+    """Check the arguments; int8 of the shape of ``x``."""
+    checks.tensor("lut_s8", "x", x, torch.int8, x)
+    checks.tensor("lut_s8", "table", table, torch.int8, x)
+    checks.size("lut_s8", "table", table, (256,))
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+def cases() -> Iterator[Case]:
+    """Every int8 through a permutation and through functions; tails; strides; nothing at all."""
+    every = torch.arange(-128, 128).to(torch.int8)
+    yield Case("reversed", (every, every.flip(0)))
+    sigmoid = numerics.table(torch.sigmoid, torch.tensor([0.05]), torch.tensor([1 / 127]))
+    yield Case("sigmoid", (every, sigmoid))
+    for n in (0, 1, 13, 65):
+        yield Case(f"length {n}", (samples.s8(n), samples.s8(256, seed=1)))
+    yield Case("strided", (samples.s8(5, 8).t()[::3], samples.s8(512)[::2]))
+    yield Case("scalar", (torch.tensor(-128, dtype=torch.int8), every))
+    yield Case("activation 64x56x56", (samples.s8(1, 64, 56, 56), sigmoid), layer=True)
+
+
+def cost(x: Tensor, table: Tensor) -> Cost:
+    """One byte in, one byte out."""
+    return Cost(macs=0, bytes=2 * x.numel() + table.nbytes)
+
+
+OP = OpSpec(
+    name="lut_s8",
+    schema="(Tensor x, Tensor table) -> Tensor",
+    reference=reference,
+    shape=shape,
+    cases=cases,
+    cost=cost,
+)
