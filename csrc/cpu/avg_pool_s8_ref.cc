@@ -1,0 +1,55 @@
+// avg_pool_s8, normative: y = sat8(rne(float32(sum of the window) * multiplier[n])), n torch's divisor for that window.
+// The sum is exact: at most 131,071 values of magnitude 128.
+#include <algorithm>
+
+#include "../ops.h"
+#include "../requant.h"
+#include "../window.h"
+
+namespace edgekit {
+
+namespace {
+
+// Values that count along one axis: those inside the input, or those inside input and padding. What hangs over never
+// counts.
+std::int64_t counted(std::int64_t start, std::int64_t kernel, std::int64_t padding, std::int64_t size,
+                     bool with_padding) {
+  if (with_padding) return std::min(start + kernel, size + padding) - start;
+  const taps inside(start, kernel, 1, size);
+  return inside.end - inside.begin;
+}
+
+std::int32_t window_sum(const avg_pool_s8_args& args, const std::int8_t* plane, std::int64_t top, std::int64_t left) {
+  const taps rows(top, args.kernel.height, 1, args.in_size.height),
+      columns(left, args.kernel.width, 1, args.in_size.width);
+  std::int32_t sum = 0;
+  for (std::int64_t row = top + rows.begin; row < top + rows.end; ++row) {
+    for (std::int64_t column = left + columns.begin; column < left + columns.end; ++column) {
+      sum += plane[row * args.in_size.width + column];
+    }
+  }
+  return sum;
+}
+
+}  // namespace
+
+void avg_pool_s8_ref(const avg_pool_s8_args& args) {
+  std::int8_t* out = args.out;
+  for (std::int64_t plane = 0; plane < args.planes; ++plane) {
+    const std::int8_t* x = args.x + plane * args.in_size.height * args.in_size.width;
+    for (std::int64_t i = 0; i < args.out_size.height; ++i) {
+      const std::int64_t top = i * args.stride.height - args.padding.height;
+      const std::int64_t rows =
+          counted(top, args.kernel.height, args.padding.height, args.in_size.height, args.count_include_pad);
+      for (std::int64_t j = 0; j < args.out_size.width; ++j) {
+        const std::int64_t left = j * args.stride.width - args.padding.width;
+        const std::int64_t columns =
+            counted(left, args.kernel.width, args.padding.width, args.in_size.width, args.count_include_pad);
+        const float multiplier = args.multiplier[rows * columns];
+        *out++ = requantize(window_sum(args, x, top, left), multiplier, args.limit.lo, args.limit.hi);
+      }
+    }
+  }
+}
+
+}  // namespace edgekit

@@ -1,0 +1,28 @@
+// linear_s8, normative: out = sat8(rne(float32(x . w + bias) * multiplier)).
+// The dot product is exact: fan_in <= 131,071, and 131,071 * 128 * 128 < 2^31.
+#include "../ops.h"
+#include "../requant.h"
+
+namespace edgekit {
+
+namespace {
+
+std::int32_t dot(const std::int8_t* x, const std::int8_t* weight, std::int64_t fan_in) {
+  std::int32_t sum = 0;
+  for (std::int64_t k = 0; k < fan_in; ++k) sum += x[k] * weight[k];
+  return sum;
+}
+
+}  // namespace
+
+void linear_s8_ref(const linear_s8_args& args) {
+  for (std::int64_t row = 0; row < args.rows; ++row) {
+    for (std::int64_t n = 0; n < args.features; ++n) {
+      const std::int32_t sum = dot(args.x + row * args.fan_in, args.weight + n * args.fan_in, args.fan_in);
+      args.out[row * args.features + n] =
+          requantize(add_bias(sum, args.bias[n]), args.multiplier[n], args.limit.lo, args.limit.hi);
+    }
+  }
+}
+
+}  // namespace edgekit

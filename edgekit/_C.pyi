@@ -1,0 +1,102 @@
+"""Types of csrc/bind.cc: the operators over dense numpy arrays; each fills ``out`` and refuses what does not fit it."""
+
+from collections.abc import Sequence
+from typing import Any, TypedDict
+
+from numpy.typing import NDArray
+
+_Array = NDArray[Any]
+
+class _Kernel(TypedDict):
+    op: str
+    isa: str
+    function: str
+    flags: int
+    available: bool
+
+def quantize_s8(
+    x: _Array,
+    scale: _Array,
+    axis: int | None = None,
+    lo: int = -128,
+    hi: int = 127,
+    *,
+    out: _Array,
+    isa: str | None = None,
+) -> None: ...
+def dequantize(x: _Array, scale: _Array, axis: int | None = None, *, out: _Array, isa: str | None = None) -> None: ...
+def fake_quantize(
+    x: _Array,
+    scale: _Array,
+    axis: int | None = None,
+    lo: int = -128,
+    hi: int = 127,
+    *,
+    out: _Array,
+    isa: str | None = None,
+) -> None: ...
+def linear_s8(
+    x: _Array,
+    weight: _Array,
+    bias: _Array,
+    multiplier: _Array,
+    lo: int = -128,
+    hi: int = 127,
+    *,
+    out: _Array,
+    isa: str | None = None,
+) -> None: ...
+def conv2d_s8(
+    x: _Array,
+    weight: _Array,
+    bias: _Array,
+    multiplier: _Array,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    lo: int = -128,
+    hi: int = 127,
+    *,
+    out: _Array,
+    isa: str | None = None,
+) -> None: ...
+def add_s8(
+    a: _Array,
+    b: _Array,
+    ratio_a: float,
+    ratio_b: float,
+    lo: int = -128,
+    hi: int = 127,
+    *,
+    out: _Array,
+    isa: str | None = None,
+) -> None: ...
+def lut_s8(x: _Array, table: _Array, *, out: _Array, isa: str | None = None) -> None: ...
+def avg_pool_s8(
+    x: _Array,
+    multiplier: _Array,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    ceil_mode: bool,
+    count_include_pad: bool,
+    lo: int = -128,
+    hi: int = 127,
+    *,
+    out: _Array,
+    isa: str | None = None,
+) -> None: ...
+def max_pool_s8(
+    x: _Array,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    ceil_mode: bool,
+    *,
+    out: _Array,
+    isa: str | None = None,
+) -> None: ...
+def kernels() -> list[_Kernel]: ...
+def isa_flags() -> list[str]: ...
