@@ -1,0 +1,108 @@
+"""``out[i] = sat8(rne(x[i] / scale[channel of i]))``: float32 to int8, per tensor or per channel.
+
+Bound by memory: 4 bytes in, 1 byte out. The division is correctly rounded, since a reciprocal goes wrong on ties.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from edgekit.kernels.requant import saturate
+
+
+@dataclass(frozen=True)
+class Config:
+    """Launch configuration.
+
+    Attributes:
+        block: elements per program.
+        warps: warps per program.
+    """
+
+    block: int
+    warps: int
+
+
+def heuristic(elements: int, capability: tuple[int, int]) -> Config:
+    """Sixteen bytes per thread and load where there is work for every multiprocessor; smaller programs where not.
+
+    Args:
+        elements: of the tensor.
+        capability: of the device; (8, 7) for Orin.
+    """
+    multiprocessors = 16 if capability in ((7, 2), (8, 7)) else 128  # Jetson, or a data centre: the magnitude suffices
+    return Config(1024, 4) if elements >= 1024 * multiprocessors else Config(256, 2)
+
+
+@triton.jit
+def quantize_s8_kernel(
+    x,  # float32 [elements]
+    scale,  # float32 [channels]
+    out,  # int8 [elements]
+    elements,
+    channels,
+    channel_stride,  # elements from one channel to the next
+    lo,  # float, as hi
+    hi,
+    per_channel: tl.constexpr,
+    block: tl.constexpr,
+):
+    """One program quantises ``block`` neighbours."""
+    offsets = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
+    mask = offsets < elements
+    values = tl.load(x + offsets, mask=mask, other=0.0)
+    if per_channel:
+        steps = tl.load(scale + offsets // channel_stride % channels, mask=mask, other=1.0)
+    else:
+        steps = tl.load(scale) + tl.zeros_like(values)
+    tl.store(out + offsets, saturate(tl.div_rn(values, steps), lo, hi), mask=mask)
+
+
+def quantize_s8(
+    x: Tensor,
+    scale: Tensor,
+    axis: int | None = None,
+    lo: int = -128,
+    hi: int = 127,
+    *,
+    out: Tensor | None = None,
+    config: Config | None = None,
+) -> Tensor:
+    """Launch the kernel; arguments as of ``torch.ops.edgekit.quantize_s8``.
+
+    Args:
+        x: float32, any shape.
+        scale: float32, one value, or [x.shape[axis]].
+        axis: the dimension that ``scale`` runs along.
+        lo, hi: bounds of the result.
+        out: int8, dense, of the shape of ``x``; allocated where it is not given.
+        config: launch configuration; the heuristic's where it is not given.
+    """
+    x, scale = x.contiguous(), scale.contiguous()
+    out = torch.empty_like(x, dtype=torch.int8) if out is None else out
+    elements = x.numel()
+    if elements:
+        capability = torch.cuda.get_device_capability(x.device) if x.is_cuda else (0, 0)
+        config = config or heuristic(elements, capability)
+        stride = 1 if axis is None else x.stride(axis)
+        grid = (triton.cdiv(elements, config.block),)
+        quantize_s8_kernel[grid](
+            x,
+            scale,
+            out,
+            elements,
+            scale.numel(),
+            stride,
+            float(lo),
+            float(hi),
+            per_channel=axis is not None,
+            block=config.block,
+            num_warps=config.warps,
+            enable_fp_fusion=False,
+        )
+    return out
