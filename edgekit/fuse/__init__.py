@@ -1,5 +1,6 @@
-"""From fake-quantised to integer: :func:`lower` fuses each cell of a quantised graph into one integer operator, the golden."""
+"""From fake-quantised to integer: :func:`lower` fuses each cell into one integer operator, the golden."""
 
 from edgekit.fuse.lower import lower
+from edgekit.fuse.sqnr import LayerError, layer_errors
 
-__all__ = ["lower"]
+__all__ = ["LayerError", "layer_errors", "lower"]

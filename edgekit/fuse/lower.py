@@ -108,7 +108,10 @@ def _refuse_islands(graph: Graph, found: list[Cell]) -> None:
     for node in edit.calls(graph.module):
         weight = node.target is patterns.FAKE_QUANTIZE and patterns.is_weight(node)
         if node not in known and not weight and node.target not in patterns.TRAINING_ONLY:
-            raise OperatorError(f"{edit.describe(node)} is not quantised and would stay float.", fix="Call ek.quantize on the whole graph.")
+            raise OperatorError(
+                f"{edit.describe(node)} is not quantised and would stay float.",
+                fix="Call ek.quantize on the whole graph.",
+            )
     for node in graph.output_nodes():
         if not edit.is_call(_bytes_of(node), patterns.FAKE_QUANTIZE):
             raise OperatorError(f"the output {edit.describe(node)} is not quantised.")
@@ -186,7 +189,14 @@ def _pool_geometry(graph: Graph, body: fx.Node) -> tuple[list[int], list[int], l
         return size, size, [0, 0], False, True, None
     kernel = _pair(parts["kernel_size"])
     stride = _pair(parts["stride"]) if parts["stride"] else kernel
-    return kernel, stride, _pair(parts["padding"]), parts["ceil_mode"], parts["count_include_pad"], parts["divisor_override"]
+    return (
+        kernel,
+        stride,
+        _pair(parts["padding"]),
+        parts["ceil_mode"],
+        parts["count_include_pad"],
+        parts["divisor_override"],
+    )
 
 
 def _pair(value: Any) -> list[int]:
@@ -217,7 +227,9 @@ def _lower_shape(work: _Lowering, cell: Cell) -> fx.Node:
 
 def _same_scale(graph: Graph, cell: Cell) -> str:
     before = patterns.scale_node(_bytes_of(edit.input_node(cell.body)))
-    return "" if before.target == cell.scale.target else "it moves bytes, but its output has another scale than its input"
+    return (
+        "" if before.target == cell.scale.target else "it moves bytes, but its output has another scale than its input"
+    )
 
 
 def _lower_unary(work: _Lowering, cell: Cell) -> fx.Node:

@@ -76,7 +76,10 @@ def _fold(module: fx.GraphModule, norm: fx.Node) -> None:
     with_rank = factor.reshape(-1, *[1] * (weight.dim() - 1))
     new_weight = edit.add_tensor(module, path, nn.Parameter((weight * with_rank).float()), before=layer)
     new_bias = edit.add_tensor(
-        module, f"{path.rpartition('.')[0]}.bias".lstrip("."), nn.Parameter(((bias - mean) * factor + beta).float()), before=layer
+        module,
+        f"{path.rpartition('.')[0]}.bias".lstrip("."),
+        nn.Parameter(((bias - mean) * factor + beta).float()),
+        before=layer,
     )
     edit.set_argument(layer, "weight", new_weight)
     edit.set_argument(layer, "bias", new_bias)
@@ -173,7 +176,12 @@ def _is_identity(node: fx.Node) -> bool:
     if edit.is_call(node, aten.flatten.using_ints):
         return edit.input_node(node).meta["val"].dim() == 2 and edit.arguments(node)["start_dim"] == 1
     return edit.is_call(
-        node, aten.alias.default, aten.detach.default, aten.contiguous.default, aten.lift_fresh_copy.default, aten.clone.default
+        node,
+        aten.alias.default,
+        aten.detach.default,
+        aten.contiguous.default,
+        aten.lift_fresh_copy.default,
+        aten.clone.default,
     )
 
 
@@ -198,7 +206,15 @@ def _to_numbers(node: fx.Node) -> None:
     same = [(k - 1) * d // 2 for k, d in zip(kernel, parts["dilation"], strict=True)]
     padding = [0, 0] if parts["padding"] == "valid" else same
     node.target, node.kwargs = aten.conv2d.default, {}
-    node.args = (parts["input"], parts["weight"], parts["bias"], parts["stride"], padding, parts["dilation"], parts["groups"])
+    node.args = (
+        parts["input"],
+        parts["weight"],
+        parts["bias"],
+        parts["stride"],
+        padding,
+        parts["dilation"],
+        parts["groups"],
+    )
 
 
 def _always(_: fx.Node) -> str:

@@ -137,7 +137,10 @@ def _info(node: fx.Node) -> TensorInfo:
 
 def _fixed_batches(inputs: tuple[TensorInfo, ...]) -> tuple[str, ...]:
     fixed = [info for info in inputs if info.shape and info.shape[0] is not None]
-    notes = tuple(f"input {i.name} is captured with a fixed batch of {i.shape[0]}: the model computes with that size" for i in fixed)
+    notes = tuple(
+        f"input {i.name} is captured with a fixed batch of {i.shape[0]}: the model computes with that size"
+        for i in fixed
+    )
     for note in notes:
         warnings.warn(note, stacklevel=3)
     return notes
@@ -175,14 +178,18 @@ def _frozen_branches(model: nn.Module) -> tuple[str, ...]:
             except (OSError, TypeError):  # no source file: a class made in a shell or in C
                 continue
             if "self.training" in source:
-                notes[type(layer)] = f"{name or 'the model'} ({type(layer).__name__}) asks self.training: frozen to inference"
+                notes[type(layer)] = (
+                    f"{name or 'the model'} ({type(layer).__name__}) asks self.training: frozen to inference"
+                )
     return tuple(notes.values())
 
 
 def _submodule(model: nn.Module, path: str) -> nn.Module:
     known = dict(model.named_modules())
     if path not in known:
-        raise InputError(f"the model has no submodule {path!r}.", fix=f"It has: {', '.join(n for n in known if n)[:500]}.")
+        raise InputError(
+            f"the model has no submodule {path!r}.", fix=f"It has: {', '.join(n for n in known if n)[:500]}."
+        )
     return known[path]
 
 
@@ -220,8 +227,14 @@ def _refusal(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], er
 
 def _user_line(error: BaseException) -> str:
     """The deepest line of the traceback, or of the text torch wrote, that is not torch's own."""
-    lines = [f"{f.filename}:{f.lineno}: {' '.join(f.code_context or []).strip()}" for f in inspect.getinnerframes(error.__traceback__)]  # type: ignore[arg-type]
-    lines += [f"{file}:{line}: {text.strip()}" for file, line, text in re.findall(r'File "([^"]+)", line (\d+)[^\n]*\n([^\n]*)', str(error))]
+    lines = [
+        f"{f.filename}:{f.lineno}: {' '.join(f.code_context or []).strip()}"
+        for f in inspect.getinnerframes(error.__traceback__)
+    ]  # type: ignore[arg-type]
+    lines += [
+        f"{file}:{line}: {text.strip()}"
+        for file, line, text in re.findall(r'File "([^"]+)", line (\d+)[^\n]*\n([^\n]*)', str(error))
+    ]
     own = [line for line in lines if "/torch/" not in line and "/edgekit/graph/" not in line]
     return f" (at {own[-1]})" if own else ""
 
@@ -249,5 +262,3 @@ def _exports(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     except Exception:  # whatever stops torch.export, this part cannot be captured
         return False
     return True
-
-

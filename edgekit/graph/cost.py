@@ -30,7 +30,9 @@ class LayerCost:
 
 def layer_costs(graph: Graph) -> tuple[LayerCost, ...]:
     """Cost of every operator call, in order. Operators without products count 0 multiply-accumulates."""
-    return tuple(LayerCost(n.name, macs(graph, n), parameters(graph, n)) for n in graph.nodes if n.op == "call_function")
+    return tuple(
+        LayerCost(n.name, macs(graph, n), parameters(graph, n)) for n in graph.nodes if n.op == "call_function"
+    )
 
 
 def total_macs(graph: Graph) -> int:

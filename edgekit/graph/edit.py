@@ -13,10 +13,16 @@ SOURCE = ("stack_trace", "nn_module_stack")  # where in the user's code a node c
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)\n\s*(?P<text>[^\n]*)')
 
 
+def overload(node: fx.Node) -> torch._ops.OpOverload:
+    """The operator that a call calls."""
+    assert isinstance(node.target, torch._ops.OpOverload), f"{node.format_node()} calls no operator"
+    return node.target
+
+
 def arguments(node: fx.Node) -> dict[str, Any]:
     """All arguments of a call by their name in the operator's schema, defaults filled in."""
     bound: dict[str, Any] = {}
-    for index, argument in enumerate(node.target._schema.arguments):  # type: ignore[union-attr]
+    for index, argument in enumerate(overload(node)._schema.arguments):
         if index < len(node.args):
             bound[argument.name] = node.args[index]
         else:
@@ -26,7 +32,7 @@ def arguments(node: fx.Node) -> dict[str, Any]:
 
 def set_argument(node: fx.Node, name: str, value: Any) -> None:
     """Set one argument by its schema name, filling defaults before it where they were left out."""
-    names = [argument.name for argument in node.target._schema.arguments]  # type: ignore[union-attr]
+    names = [argument.name for argument in overload(node)._schema.arguments]
     index, bound = names.index(name), arguments(node)
     bound[name] = value
     positional = max(index + 1, len(node.args))
@@ -34,11 +40,16 @@ def set_argument(node: fx.Node, name: str, value: Any) -> None:
     node.kwargs = {key: bound[key] for key in node.kwargs if key not in names[:positional]}
 
 
+def operand(node: fx.Node, index: int) -> fx.Node:
+    """The positional argument of a call that is a tensor."""
+    value = node.args[index]
+    assert isinstance(value, fx.Node), f"argument {index} of {node.format_node()} is no tensor"
+    return value
+
+
 def input_node(node: fx.Node) -> fx.Node:
     """The first argument of a call: the tensor it works on."""
-    first = node.args[0]
-    assert isinstance(first, fx.Node), f"{node.format_node()} has no tensor as first argument"
-    return first
+    return operand(node, 0)
 
 
 def calls(module: fx.GraphModule) -> Iterator[fx.Node]:
@@ -129,7 +140,7 @@ def copy_source(source: fx.Node, to: fx.Node) -> None:
             to.meta[key] = source.meta[key]
 
 
-def replace_uses(old: fx.Node, new: fx.Node, keep: Callable[[fx.Node], bool] = lambda user: False) -> None:
+def replace_uses(old: fx.Node, new: fx.Node, keep: Callable[[fx.Node], bool] = lambda _: False) -> None:
     """Let every user of ``old`` read ``new``, but those for which ``keep`` is true and ``new`` itself."""
     for user in list(old.users):
         if user is not new and not keep(user):

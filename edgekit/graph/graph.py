@@ -62,7 +62,9 @@ class Graph:
     def _by_name(self, given: int, kwargs: dict[str, Tensor]) -> list[Tensor]:
         names = [info.name for info in self.inputs[given:]]
         if set(names) != set(kwargs):
-            raise InputError(f"the model takes the inputs {[i.name for i in self.inputs]}, missing {names}, given {sorted(kwargs)}.")
+            raise InputError(
+                f"the model takes the inputs {[i.name for i in self.inputs]}, missing {names}, given {sorted(kwargs)}."
+            )
         return [kwargs[name] for name in names]
 
     @property
@@ -90,7 +92,9 @@ class Graph:
 
     def copy(self) -> Graph:
         """A graph of its own: stages edit the copy, never their input."""
-        return Graph(copy.deepcopy(self.module), self.inputs, self.output_names, dict(self.attention_dropout), self.notes)
+        return Graph(
+            copy.deepcopy(self.module), self.inputs, self.output_names, dict(self.attention_dropout), self.notes
+        )
 
     def refresh(self) -> Graph:
         """Drop what is dead and recompute every shape after an edit; returns self.

@@ -21,13 +21,21 @@ WEIGHTED = (aten.conv2d.default, aten.linear.default)
 JOINS = (aten.add.Tensor,)
 POOLS = (aten.avg_pool2d.default, aten.mean.dim)
 CLAMPS = (aten.relu.default, aten.clamp.default)
-CARRIES = (aten.max_pool2d.default, aten.flatten.using_ints, aten.reshape.default)  # the bytes stay what they are: one scale in and out
+CARRIES = (
+    aten.max_pool2d.default,
+    aten.flatten.using_ints,
+    aten.reshape.default,
+)  # the bytes stay what they are: one scale in and out
 UNARY = (
     aten.sigmoid.default, aten.tanh.default, aten.gelu.default, aten.silu.default, aten.hardswish.default, aten.hardsigmoid.default,
     aten.elu.default, aten.leaky_relu.default, aten.relu.default, aten.clamp.default,
 )  # fmt: skip
 RESCALED = WEIGHTED + JOINS + POOLS  # operators that end in a requantisation, whose bounds can hold a clamp
-TRAINING_ONLY = (aten.dropout.default, aten.feature_dropout.default, aten.alpha_dropout.default)  # the identity in inference
+TRAINING_ONLY = (
+    aten.dropout.default,
+    aten.feature_dropout.default,
+    aten.alpha_dropout.default,
+)  # the identity in inference
 
 
 def fused_clamp(node: fx.Node) -> fx.Node | None:

@@ -72,8 +72,19 @@ def load(path: Path) -> Graph:
     except GraphFileError:
         raise
     except (OSError, SafetensorError) as error:
-        raise GraphFileError(f"{path} cannot be read: {error}.", fix="Give a .safetensors file that edgekit wrote.") from error
-    except (KeyError, ValueError, TypeError, AttributeError, IndexError, AssertionError, RecursionError, RuntimeError) as error:
+        raise GraphFileError(
+            f"{path} cannot be read: {error}.", fix="Give a .safetensors file that edgekit wrote."
+        ) from error
+    except (
+        KeyError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        IndexError,
+        AssertionError,
+        RecursionError,
+        RuntimeError,
+    ) as error:
         raise GraphFileError(f"{path} does not hold a sound edgekit graph: {type(error).__name__}: {error}.") from error
 
 
@@ -83,13 +94,17 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     with safe_open(path, framework="pt") as file:
         text = (file.metadata() or {}).get("edgekit.graph")
         if text is None:
-            raise GraphFileError(f"{path} holds weights but no graph.", fix="Write it with Graph.save or `edgekit train`.")
+            raise GraphFileError(
+                f"{path} holds weights but no graph.", fix="Write it with Graph.save or `edgekit train`."
+            )
         if len(text) > MAX_JSON:
             raise GraphFileError(f"{path} holds a node list of {len(text)} bytes, over the limit of {MAX_JSON}.")
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  safe_open is no mapping
     document = json.loads(text)
     if document.get("format") != FORMAT:
-        raise GraphFileError(f"{path} has format {document.get('format')!r}; this version reads {FORMAT}.", fix="Use a newer edgekit.")
+        raise GraphFileError(
+            f"{path} has format {document.get('format')!r}; this version reads {FORMAT}.", fix="Use a newer edgekit."
+        )
     return document, tensors
 
 
@@ -106,7 +121,9 @@ def _build(document: dict[str, Any], tensors: dict[str, Tensor]) -> Graph:
     module = fx.GraphModule(root, structure)
     module.training = bool(document["training"])
     inputs = tuple(TensorInfo(name, tuple(shape), _DTYPES[dtype]) for name, shape, dtype in document["inputs"])
-    graph = Graph(module, inputs, tuple(document["outputs"]), dict(document["attention_dropout"]), tuple(document["notes"]))
+    graph = Graph(
+        module, inputs, tuple(document["outputs"]), dict(document["attention_dropout"]), tuple(document["notes"])
+    )
     module.graph.lint()
     propagate_shapes(graph)
     return graph
@@ -171,7 +188,12 @@ def _encode(value: Any) -> Any:
         return {"list" if isinstance(value, list) else "tuple": [_encode(v) for v in value]}
     if isinstance(value, slice):
         return {"slice": [_encode(v) for v in (value.start, value.stop, value.step)]}
-    for kind, type_ in (("dtype", torch.dtype), ("device", torch.device), ("layout", torch.layout), ("memory_format", torch.memory_format)):
+    for kind, type_ in (
+        ("dtype", torch.dtype),
+        ("device", torch.device),
+        ("layout", torch.layout),
+        ("memory_format", torch.memory_format),
+    ):
         if isinstance(value, type_):
             return {kind: str(value).removeprefix("torch.")}
     raise GraphFileError(f"an argument of type {type(value).__name__} cannot be saved.")
@@ -197,7 +219,11 @@ def _decode(value: Any, nodes: dict[str, fx.Node]) -> Any:
     if kind == "layout":
         return {"strided": torch.strided}[inner]
     if kind == "memory_format":
-        return {"contiguous_format": torch.contiguous_format, "channels_last": torch.channels_last, "preserve_format": torch.preserve_format}[inner]
+        return {
+            "contiguous_format": torch.contiguous_format,
+            "channels_last": torch.channels_last,
+            "preserve_format": torch.preserve_format,
+        }[inner]
     raise GraphFileError(f"the file holds a value of the unknown kind {kind!r}.")
 
 

@@ -22,7 +22,9 @@ def table(graph: Graph) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADER))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     total = f"{cost.total_macs(graph):,} MACs, {cost.total_parameters(graph):,} parameters"
-    outputs = ", ".join(f"{name} = {node.name}" for name, node in zip(graph.output_names, graph.output_nodes(), strict=True))
+    outputs = ", ".join(
+        f"{name} = {node.name}" for name, node in zip(graph.output_names, graph.output_nodes(), strict=True)
+    )
     return "\n".join([*lines, f"{total}; returns {outputs}"])
 
 
@@ -31,7 +33,15 @@ def _row(graph: Graph, node: fx.Node) -> tuple[str, ...]:
     macs, parameters = (cost.macs(graph, node), cost.parameters(graph, node)) if node.op == "call_function" else (0, 0)
     source = edit.source_line(node)
     short = f"{Path(source.split(':')[0]).name}:{source.split(':')[1]}" if source.count(":") >= 2 else ""
-    return (node.name, edit.operator_name(node), _shape(node), f"{macs:,}" if macs else "", f"{parameters:,}" if parameters else "", inputs, short)
+    return (
+        node.name,
+        edit.operator_name(node),
+        _shape(node),
+        f"{macs:,}" if macs else "",
+        f"{parameters:,}" if parameters else "",
+        inputs,
+        short,
+    )
 
 
 def _shape(node: fx.Node) -> str:

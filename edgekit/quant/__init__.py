@@ -16,7 +16,7 @@ from edgekit.graph.canonical import fold_batch_norm
 from edgekit.quant import observe, place
 from edgekit.recipe import QuantConfig
 
-__all__ = ["QuantReport", "QuantResult", "quantize"]
+__all__ = ["QuantReport", "QuantResult", "check", "quantize"]
 
 MIN_SAMPLES = 32
 Item = Any  # a tensor or array, a tuple of them, or a dict of them by input name
@@ -44,7 +44,11 @@ class QuantResult:
 
 
 def quantize(
-    graph: Graph | nn.Module, calibration: Iterable[Item], config: QuantConfig | None = None, *, example_inputs: Any = None
+    graph: Graph | nn.Module,
+    calibration: Iterable[Item],
+    config: QuantConfig | None = None,
+    *,
+    example_inputs: Any = None,
 ) -> QuantResult:
     """Quantise a copy of ``graph`` to symmetric INT8; its inputs and outputs stay float.
 
@@ -73,6 +77,15 @@ def quantize(
     report = QuantReport(samples, {node.name: float(scale) for node, scale in scales.items()}, dead)
     place.insert(folded, placed, scales, config.per_channel)
     return QuantResult(folded, report)
+
+
+def check(graph: Graph) -> None:
+    """Refuse a graph that :func:`quantize` would refuse, before any data is at hand.
+
+    Raises:
+        OperatorError: for an operator without an integer form; names it and its source line.
+    """
+    place.plan(fold_batch_norm(graph))
 
 
 def _watch(graph: Graph, observers: Mapping[fx.Node, observe.Observer], calibration: Iterable[Item]) -> int:
@@ -113,7 +126,8 @@ def _checked(graph: Graph, item: Item, first: int) -> Sequence[Tensor]:
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             row = int((~torch.isfinite(value.flatten(1))).any(1).nonzero()[0]) if value.dim() > 1 else 0
             raise CalibrationError(
-                f"calibration sample {first + row}: input {info.name} holds NaN or an infinite value.", fix="Clean the data or drop the sample."
+                f"calibration sample {first + row}: input {info.name} holds NaN or an infinite value.",
+                fix="Clean the data or drop the sample.",
             )
     return values
 
@@ -122,7 +136,9 @@ def _ordered(graph: Graph, item: Item, first: int) -> list[Tensor]:
     names = [info.name for info in graph.inputs]
     if isinstance(item, Mapping):
         if set(item) != set(names):
-            raise CalibrationError(f"calibration sample {first}: got the inputs {sorted(item)}, the model takes {names}.")
+            raise CalibrationError(
+                f"calibration sample {first}: got the inputs {sorted(item)}, the model takes {names}."
+            )
         item = [item[name] for name in names]
     values = [item] if isinstance(item, (Tensor, np.ndarray)) else list(item)
     if len(values) != len(names):

@@ -83,6 +83,6 @@ def make(config: QuantConfig) -> Observer:
 
 
 def scale(observer: Observer) -> Tensor:
-    """float32 [1]: ``limit / 127``; 1 for a tensor that was zero on every item, which then stays exactly zero."""
-    value = torch.tensor([observer.limit() / numerics.S8_MAX], dtype=torch.float32)
-    return torch.where(value < torch.finfo(torch.float32).tiny, torch.ones(1), value)
+    """float32 scalar: ``limit / 127``; 1 for a tensor that was zero on every item, which then stays exactly zero."""
+    value = torch.tensor(observer.limit() / numerics.S8_MAX, dtype=torch.float32)
+    return torch.where(value < torch.finfo(torch.float32).tiny, torch.ones(()), value)

@@ -68,7 +68,10 @@ def _place(graph: Graph, result: Plan, node: fx.Node) -> None:
     rule = next((rule for rule in RULES if node.target in rule.match), None)
     reason = rule.check(graph, result, node) if rule else "the operator has no integer form"
     if rule is None or reason:
-        raise OperatorError(f"{edit.describe(node)} cannot be quantised: {reason}.", fix="Leave the model in float, or replace the operator.")
+        raise OperatorError(
+            f"{edit.describe(node)} cannot be quantised: {reason}.",
+            fix="Leave the model in float, or replace the operator.",
+        )
     rule.place(result, node)
 
 
@@ -101,7 +104,9 @@ def _weighted(graph: Graph, result: Plan, node: fx.Node) -> str:
 
 
 def _join(graph: Graph, result: Plan, node: fx.Node) -> str:
-    if len(node.args) < 2 or not all(isinstance(operand, fx.Node) and operand in result.scale_of for operand in node.args[:2]):
+    if len(node.args) < 2 or not all(
+        isinstance(operand, fx.Node) and operand in result.scale_of for operand in node.args[:2]
+    ):
         return "an addition needs two activations"
     if edit.arguments(node)["alpha"] != 1 or graph.shape(node.args[0]) != graph.shape(node.args[1]):  # type: ignore[arg-type]
         return "an addition with broadcasting or alpha has no integer form"
@@ -164,5 +169,3 @@ def _quantize_weight(graph: Graph, layer: fx.Node, input_scale: Tensor, per_chan
     arguments = (parts["weight"], node, 0, -numerics.WEIGHT_MAX, numerics.WEIGHT_MAX)
     fake = edit.call_before(layer, patterns.FAKE_QUANTIZE, arguments, f"{layer.name}_weight_q")
     edit.set_argument(layer, "weight", fake)
-
-

@@ -1,0 +1,89 @@
+"""Writing artefacts: :func:`export_onnx` places Q/DQ for the target, writes the file, lints it, runs it and reports the difference."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from onnx.checker import check_model
+from torch import Tensor, nn
+
+from edgekit import disk
+from edgekit.errors import ExportMismatch
+from edgekit.export import qdq
+from edgekit.export.lint import lint
+from edgekit.export.onnx import to_onnx
+from edgekit.export.validate import Validation, generated_inputs, sqnr_db, validate
+from edgekit.graph import Graph, capture, patterns
+from edgekit.targets import onnx_target
+
+__all__ = ["ExportReport", "Validation", "export_onnx", "sqnr_db"]
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """A written file: target, name, opset, size, and how it compares with its graph."""
+
+    target: str
+    file: str
+    opset: int
+    bytes: int
+    validation: Validation
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as one flat JSON object."""
+        flat = asdict(self)
+        return {key: value for key, value in flat.items() if key != "validation"} | flat["validation"]
+
+
+def export_onnx(
+    graph: Graph | nn.Module,
+    path: str | Path,
+    target: str = "onnxruntime",
+    *,
+    inputs: Sequence[Tensor] | None = None,
+    tolerance: float = 1e-4,
+    example_inputs: Any = None,
+) -> ExportReport:
+    """Write an ONNX file for one target and check it; a graph without fake_quantize goes out as float.
+
+    Args:
+        graph: a Graph, or a module together with ``example_inputs``.
+        path: the file to write; it appears only once it has passed.
+        target: a row of ``targets.toml``: ``onnxruntime``, ``tensorrt-10`` or ``tensorrt-11``.
+        inputs: real inputs to validate on, one tensor each; without them values are generated, and the report says so.
+        tolerance: for a float file, the difference allowed relative to ``1 + |value|``.
+
+    Raises:
+        UsageError: for an unknown target.
+        ExportMismatch: where lint finds something or the file does not compute what it should; nothing is written then.
+    """
+    row, path = onnx_target(target), Path(path)
+    source = graph if isinstance(graph, Graph) else capture(graph, example_inputs)
+    source = source.copy().eval()
+    quantised = bool(patterns.cells(source.module))
+    placed = qdq.place(source, row) if quantised else source
+    model = to_onnx(placed, row)
+    check_model(model, full_check=True)
+    findings = lint(model, row, quantised)
+    if findings:
+        raise ExportMismatch(
+            f"{path.name} for {target} is not sound: {'; '.join(findings[:5])}.", fix="Please report this model."
+        )
+    data = model.SerializeToString(deterministic=True)
+    values = tuple(inputs) if inputs is not None else generated_inputs(source)
+    with tempfile.TemporaryDirectory() as folder:
+        candidate = Path(folder) / path.name
+        disk.write_file(candidate, data)
+        result = validate(candidate, source, placed, row, values, tolerance)
+    if result.failure:
+        raise ExportMismatch(
+            f"{path.name} for {target}: {result.failure}.", fix="Keep the float file and report this model."
+        )
+    disk.write_file(path, data)
+    if inputs is None:
+        result = Validation(**(asdict(result) | {"validated": f"{result.validated}, generated"}))
+    return ExportReport(target, path.name, row.opset, len(data), result)

@@ -1,0 +1,95 @@
+"""One quantised Graph, its Q/DQ pairs placed for one target.
+
+The Graph carries the superset of pairs that ONNX Runtime wants. Here a copy is rewritten to exactly what the file will hold: weights and
+biases become stored integers behind ``dequantize``, a fused clamp becomes the bounds of its fake_quantize (ONNX Runtime) or stands alone
+in front of it (TensorRT), and for TensorRT the pairs that would break its fusions go. No pair is ever added.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import fx
+
+from edgekit.fuse.lower import IntegerLayer, integer_layer
+from edgekit.graph import Graph, edit, patterns
+from edgekit.graph.patterns import Cell
+from edgekit.ops import numerics
+from edgekit.targets import OnnxTarget
+
+aten = torch.ops.aten
+DEQUANTIZE = torch.ops.edgekit.dequantize.default
+
+
+def place(graph: Graph, target: OnnxTarget) -> Graph:
+    """A copy of a quantised graph whose fake_quantize nodes are the Q/DQ pairs of the target's file."""
+    placed = graph.copy().eval()
+    _drop_training_only(placed)
+    for cell in patterns.cells(placed.module):
+        if cell.body.target in patterns.WEIGHTED:
+            _store_integers(placed, cell, target)
+        if target.activation == "uint8":
+            _clamp_in_integers(placed, cell)
+        else:
+            _clamp_in_float(cell)
+    if target.activation == "int8":
+        for cell in patterns.cells(placed.module):
+            _open_main_branch(cell)
+    return placed.refresh()
+
+
+def _store_integers(graph: Graph, cell: Cell, target: OnnxTarget) -> None:
+    """The layer's weight as int8 and bias as int32 (or its exact float value), in place of the float parameters."""
+    layer, parts = integer_layer(graph, cell), edit.arguments(cell.body)
+    edit.set_argument(cell.body, "weight", _stored(graph, cell.body, "weight", layer.weight, layer.weight_scale))
+    if parts["bias"] is not None:
+        edit.set_argument(cell.body, "bias", _stored_bias(graph, cell.body, layer, target))
+
+
+def _stored_bias(graph: Graph, body: fx.Node, layer: IntegerLayer, target: OnnxTarget) -> fx.Node:
+    scale = layer.input_scale * layer.weight_scale
+    if target.bias == "int32":
+        return _stored(graph, body, "bias", layer.bias, scale)
+    return edit.add_tensor(graph.module, f"{body.name}.bias", numerics.dequantize(layer.bias, scale, 0), body)
+
+
+def _stored(graph: Graph, body: fx.Node, name: str, value: torch.Tensor, scale: torch.Tensor) -> fx.Node:
+    q = edit.add_tensor(graph.module, f"{body.name}.{name}", value, body)
+    scale_node = edit.add_tensor(graph.module, f"{body.name}.{name}_scale", scale, body)
+    return edit.call_before(body, DEQUANTIZE, (q, scale_node, 0))
+
+
+def _clamp_in_integers(graph: Graph, cell: Cell) -> None:
+    """``body -> Q -> clamp -> Q`` becomes ``body -> Q with the clamp's bounds``: the form ONNX Runtime fuses."""
+    if cell.clamp is None or cell.inner is None:
+        return
+    low, high = numerics.bounds(*patterns.clamp_bounds(cell.clamp), edit.get_tensor(graph.module, cell.scale))
+    edit.set_argument(cell.inner, "lo", low)
+    edit.set_argument(cell.inner, "hi", high)
+    cell.end.replace_all_uses_with(cell.inner)
+
+
+def _clamp_in_float(cell: Cell) -> None:
+    """``body -> Q -> clamp -> Q`` becomes ``body -> clamp -> Q``: a pair in between would break TensorRT's fusion."""
+    if cell.inner is not None:
+        cell.inner.replace_all_uses_with(cell.body)
+
+
+def _open_main_branch(cell: Cell) -> None:
+    """Let an addition read the convolution on its main branch unrounded; the skip branch keeps its pair.
+
+    TensorRT fuses the addition into that convolution.
+    """
+    if cell.body.target not in patterns.JOINS:
+        return
+    for pair in (edit.operand(cell.body, 0), edit.operand(cell.body, 1)):
+        if pair.target is patterns.FAKE_QUANTIZE and len(pair.users) == 1:
+            layer = edit.input_node(pair)
+            if layer.target in patterns.WEIGHTED:
+                cell.body.replace_input_with(pair, layer)
+                return
+
+
+def _drop_training_only(graph: Graph) -> None:
+    for node in edit.calls(graph.module):
+        if node.target in patterns.TRAINING_ONLY:
+            node.replace_all_uses_with(edit.input_node(node))

@@ -1,0 +1,72 @@
+"""What TensorRT computes from a placed graph, in exact integers: the reference for its files where no TensorRT is at hand.
+
+TensorRT keeps a convolution's result unrounded until the addition fused behind it. So sums of products are exact integers, scaled once
+in float64; whatever stands between them and the next quantisation works on those float64 values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from edgekit.graph import Graph, patterns
+from edgekit.ops import numerics
+
+DEQUANTIZE = torch.ops.edgekit.dequantize.default
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """Integers q and the float64 scale (a scalar, or one for each index of axis 0) that makes them real."""
+
+    q: Tensor
+    scale: Tensor
+
+    def real(self) -> Tensor:
+        """The real values in float64."""
+        return self.q.double() * numerics.along(self.scale, 0 if self.scale.dim() else None, self.q.dim())
+
+
+class TensorRTReference(fx.Interpreter):
+    """Runs a graph placed for TensorRT; outputs are float64."""
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__(graph.module)
+
+    def call_function(self, target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """One call, on integers where it has them."""
+        if target is DEQUANTIZE:
+            return Quantized(args[0], args[1].double())
+        if target is patterns.FAKE_QUANTIZE:
+            return _quantize(_real(args[0]), args[1])
+        if target in patterns.WEIGHTED:
+            return _accumulate(target, *args)
+        return super().call_function(target, tuple(_real(a) for a in args), dict(kwargs))
+
+    def output(self, target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """The outputs as float64 tensors."""
+        result = args[0]
+        return tuple(_real(r) for r in result) if isinstance(result, (tuple, list)) else _real(result)
+
+
+def _quantize(values: Tensor, scale: Tensor) -> Quantized:
+    steps = (values / scale.double()).clamp(numerics.S8_MIN, numerics.S8_MAX)
+    return Quantized(steps.round(), scale.double())
+
+
+def _accumulate(target: Any, x: Quantized, weight: Quantized, bias: Tensor | None = None, *geometry: Any) -> Tensor:
+    """The exact accumulator times both scales, plus the bias: what the layer hands on before any rounding."""
+    sums: Tensor = target(x.q.double(), weight.q.double(), None, *geometry)
+    axis = -1 if target is torch.ops.aten.linear.default else 1
+    result = sums * numerics.along(x.scale * weight.scale, axis, sums.dim())
+    return result if bias is None else result + numerics.along(_real(bias), axis, sums.dim())
+
+
+def _real(value: Any) -> Any:
+    if isinstance(value, Quantized):
+        return value.real()
+    return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value

@@ -1,0 +1,91 @@
+"""What quantisation cost, layer by layer: signal to noise of the golden's values against the float graph's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from edgekit.graph import Graph, cost, edit, patterns
+from edgekit.ops import numerics
+
+
+@dataclass(frozen=True)
+class LayerError:
+    """One integer operator: its error includes that of all layers before it.
+
+    Attributes:
+        name: node of the integer graph.
+        operator: what it calls.
+        source: file and line of the user's code.
+        macs: multiply-accumulates for a batch of 1.
+        sqnr_db: ``10 log10(sum f^2 / sum (f - i)^2)`` over all items; None where nothing differs.
+    """
+
+    name: str
+    operator: str
+    source: str
+    macs: int
+    sqnr_db: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The error as plain JSON values."""
+        return asdict(self)
+
+
+def layer_errors(folded: Graph, quantised: Graph, integer: Graph, inputs: Sequence[Tensor]) -> tuple[LayerError, ...]:
+    """Run the float and the integer graph on the same inputs and compare every layer.
+
+    Args:
+        folded: the float graph with batch norm folded, from which ``quantised`` was made.
+        quantised: the fake-quantised graph; it names the pairs of nodes and the scales.
+        integer: its lowered form.
+        inputs: one tensor for each input.
+    """
+    expected, got = _values(folded, inputs), _values(integer, inputs)
+    nodes = {node.name: node for node in integer.nodes}
+    errors = []
+    for cell in patterns.cells(quantised.module):
+        if cell.body.op == "call_function":
+            scale = edit.get_tensor(quantised.module, cell.scale)
+            node = nodes[cell.body.name]
+            noise = _sqnr(expected[cell.real.name], numerics.dequantize(got[node.name], scale))
+            operator = edit.operator_name(node).partition(".")[2]
+            errors.append(LayerError(node.name, operator, _place(node), cost.macs(integer, node), noise))
+    return tuple(errors)
+
+
+def _sqnr(signal: Tensor, other: Tensor) -> float | None:
+    noise = float((signal.double() - other.double()).square().sum())
+    power = float(signal.double().square().sum())
+    return 10 * math.log10(power / noise) if noise and power else None
+
+
+def _place(node: fx.Node) -> str:
+    file, _, rest = edit.source_line(node).partition(":")
+    return f"{Path(file).name}:{rest.partition(':')[0]}" if file else ""
+
+
+def _values(graph: Graph, inputs: Sequence[Tensor]) -> dict[str, Tensor]:
+    recorder = _Recorder(graph.module)
+    with torch.no_grad():
+        recorder.run(*inputs)
+    return recorder.values
+
+
+class _Recorder(fx.Interpreter):
+    def __init__(self, module: fx.GraphModule) -> None:
+        super().__init__(module)
+        self.values: dict[str, Tensor] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        """Run one node and keep its value."""
+        value = super().run_node(n)
+        if isinstance(value, Tensor):
+            self.values[n.name] = value
+        return value

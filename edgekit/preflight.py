@@ -1,0 +1,103 @@
+"""Everything a run needs, read and checked before the first byte is written."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgekit import data, device, models, quant, recipe
+from edgekit.data import Dataset, Split
+from edgekit.errors import DataError
+from edgekit.graph import Graph, capture, save
+from edgekit.recipe import Recipe
+from edgekit.train.metrics import Run, accuracy
+
+_LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A recipe that has passed all checks, with its data and its untrained graph."""
+
+    recipe: Recipe
+    data: Dataset
+    graph: Graph
+    source: str
+    overrides: tuple[str, ...]
+
+    def lock(self) -> bytes:
+        """The recipe with every default written out."""
+        return recipe.dump(self.recipe).encode()
+
+    def about(self) -> dict[str, Any]:
+        """What run.json says of how the run began."""
+        return {"recipe": self.source, "overrides": list(self.overrides), "seed": self.recipe.seed, "environment": device.describe()}
+
+    def depends(self, stage: str) -> dict[str, Any]:
+        """What decides a stage's outcome besides the stages before it."""
+        values = self.recipe.model_dump(mode="json")
+        section: dict[str, Any] = {"options": values.get(stage), "seed": values["seed"], "threads": values["threads"]}
+        if stage == "train":
+            section |= {"data": self._data_digest(), "model": hashlib.sha256(save.serialise(self.graph)).hexdigest()}
+        if stage == "bench":
+            section |= {"machine": device.fingerprint()}
+        return section | {"versions": {name: _version(name) for name in _LIBRARIES}}
+
+    def splits(self) -> dict[str, Split]:
+        """The held-out sets by name."""
+        held_out = {"test": self.data.test}
+        return held_out | ({"varied": self.data.varied} if self.data.varied is not None else {})
+
+    def accuracy(self, run: Run) -> dict[str, float]:
+        """Accuracy on every held-out set."""
+        return {name: accuracy(run, split) for name, split in self.splits().items()}
+
+    def training_batches(self) -> Iterator[tuple[list[Tensor], Tensor]]:
+        """The training set once, for importance by Taylor expansion."""
+        for inputs, targets in self.data.train.batches(self.recipe.train.batch_size):
+            yield [torch.from_numpy(array) for array in inputs], torch.from_numpy(targets)
+
+    def _data_digest(self) -> str:
+        hasher = hashlib.sha256()
+        for split in (self.data.train, self.data.calibration, *self.splits().values()):
+            for array in (*split.inputs, split.targets):
+                hasher.update(f"{array.dtype}{array.shape}".encode())
+                hasher.update(array.tobytes())
+        return hasher.hexdigest()
+
+
+def prepare(source: str | Path, overrides: Sequence[str] = ()) -> Job:
+    """Load and check recipe, data and model; nothing is written.
+
+    Raises:
+        EdgekitError: RecipeError, DataError, CalibrationError, ModelError, CaptureError or OperatorError, as the case is.
+    """
+    loaded = recipe.load(source, overrides)
+    base = recipe.locate(source).parent
+    dataset = data.load(loaded.data, loaded.seed, loaded.quantize.calibration_samples, base, allow_few=loaded.quantize.allow_few)
+    torch.manual_seed(loaded.seed)
+    graph = capture(models.build(loaded.model, base), tuple(torch.from_numpy(a[:2]) for a in dataset.train.inputs))
+    _check_outputs(graph, dataset)
+    quant.check(graph)
+    return Job(loaded, dataset, graph, str(source), tuple(overrides))
+
+
+def _check_outputs(graph: Graph, dataset: Dataset) -> None:
+    shape = graph.outputs[0].shape
+    if len(shape) != 2 or (shape[1] or 0) < dataset.classes:
+        wanted = f"[N, {dataset.classes}]"
+        raise DataError(f"the model gives {list(shape)}, the data has {dataset.classes} classes.", fix=f"Its first output must be {wanted}.")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
