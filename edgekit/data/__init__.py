@@ -1,0 +1,8 @@
+"""Data sources, splits, the varied test set and the checks that every one of them passes."""
+
+from edgekit.data.checks import Finding, check_calibration
+from edgekit.data.dataset import Dataset, load
+from edgekit.data.split import Split
+from edgekit.data.vary import augment, vary
+
+__all__ = ["Dataset", "Finding", "Split", "augment", "check_calibration", "load", "vary"]

@@ -1,0 +1,128 @@
+"""What is checked before data is used: errors stop the run, findings go into the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypedDict
+
+import numpy as np
+
+from edgekit.data.split import Labels, Split
+from edgekit.errors import CalibrationError, DataError
+
+MIN_CALIBRATION = 32
+MIN_BALANCE = 0.2  # the rarest class below this share of the most common one is reported
+
+
+class Finding(TypedDict):
+    """One line of the report: which check, ``ok`` or ``warn``, and a sentence."""
+
+    check: str
+    level: Literal["ok", "warn"]
+    message: str
+
+
+def check_items(name: str, array: Any) -> None:
+    """Refuse an input array that is not float32 [N, ...] with finite values; names the first bad item.
+
+    Raises:
+        DataError: dtype, shape, no items, or a NaN or infinite value.
+    """
+    if array.dtype != np.float32:
+        raise DataError(f"{name} is {array.dtype}, not float32.", fix="Scale it as the model expects and save float32.")
+    if array.ndim < 2 or not array.size:
+        raise DataError(f"{name} has shape {list(array.shape)}.", fix="The first axis counts items; give at least one.")
+    bad = ~np.isfinite(array.reshape(len(array), -1)).all(axis=1)
+    if bad.any():
+        index = int(bad.argmax())
+        kind = "NaN" if np.isnan(array[index]).any() else "an infinite value"
+        raise DataError(
+            f"{name}: item {index} holds {kind} ({int(bad.sum())} of {len(array)} items are not finite).",
+            fix="Mend or remove these items; edgekit never replaces values on its own.",
+        )
+
+
+def check_labels(name: str, labels: Any, count: int, classes: int | None = None) -> Labels:
+    """Return labels as int64 [N]; DataError unless they are integers from 0 (below ``classes``), one for each item."""
+    if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) != count:
+        raise DataError(
+            f"{name} is {labels.dtype} of shape {list(labels.shape)}.",
+            f"There are {count} items.",
+            "Give one integer class for each item.",
+        )
+    top = int(labels.max()) if classes is None else classes - 1
+    bad = (labels < 0) | (labels > top)
+    if bad.any():
+        index = int(bad.argmax())
+        raise DataError(f"{name}: item {index} has label {labels[index]}.", f"Labels go from 0 to {top}.")
+    return np.asarray(labels, dtype=np.int64)
+
+
+def check_calibration(items: Sequence[Any], allow_few: bool = False) -> None:
+    """Refuse a calibration set that is too small, or an item with NaN or infinite values.
+
+    Args:
+        items: each a tuple or dict of arrays, one for each input of the model.
+        allow_few: accept fewer than 32 items.
+
+    Raises:
+        CalibrationError: names the item and the input.
+    """
+    if not items or (len(items) < MIN_CALIBRATION and not allow_few):
+        raise CalibrationError(
+            f"The calibration set has {len(items)} items.",
+            f"Below {MIN_CALIBRATION} the ranges of the activations are guesses.",
+            "Give more real samples (`quantize.calibration_samples`), or set `quantize.allow_few` to accept the risk.",
+        )
+    for index, item in enumerate(items):
+        for name, array in item.items() if isinstance(item, Mapping) else enumerate(item):
+            if not np.isfinite(np.asarray(array)).all():
+                raise CalibrationError(
+                    f"Calibration item {index}, input {name}, holds NaN or infinite values.",
+                    fix="Mend or remove this item.",
+                )
+
+
+def findings(train: Split, test: Split, classes: int) -> list[Finding]:
+    """Look for what makes a result doubtful without making it impossible."""
+    return [
+        _balance("train", train, classes),
+        _balance("test", test, classes),
+        _duplicates("train", train),
+        _duplicates("test", test),
+        _leakage(train, test),
+        _constant(train),
+    ]
+
+
+def _finding(check: str, good: bool, message: str) -> Finding:
+    return {"check": check, "level": "ok" if good else "warn", "message": message}
+
+
+def _balance(name: str, split: Split, classes: int) -> Finding:
+    counts = np.bincount(split.targets, minlength=classes)
+    rarest, commonest = int(counts.argmin()), int(counts.argmax())
+    message = f"{name}: {counts[rarest]} items of class {rarest} to {counts[commonest]} of class {commonest}"
+    return _finding("class balance", counts[rarest] >= MIN_BALANCE * counts[commonest], message)
+
+
+def _duplicates(name: str, split: Split) -> Finding:
+    copies = len(split) - len(set(_keys(split)))
+    return _finding("duplicates", copies == 0, f"{name}: {copies} of {len(split)} items are copies of another one")
+
+
+def _leakage(train: Split, test: Split) -> Finding:
+    known = set(_keys(train))
+    leaked = [index for index, key in enumerate(_keys(test)) if key in known]
+    first = f", the first is item {leaked[0]}" if leaked else ""
+    return _finding("leakage", not leaked, f"{len(leaked)} of {len(test)} test items also stand in train{first}")
+
+
+def _constant(train: Split) -> Finding:
+    same = [(array == array[0]).all(axis=0) for array in train.inputs]
+    constant, total = sum(int(mask.sum()) for mask in same), sum(mask.size for mask in same)
+    return _finding("constant features", 2 * constant <= total, f"{constant} of {total} features never change in train")
+
+
+def _keys(split: Split) -> list[tuple[bytes, ...]]:
+    return [tuple(array[index].tobytes() for array in split.inputs) for index in range(len(split))]
