@@ -29,7 +29,7 @@ inline std::int8_t saturate(float value, int lo, int hi) {
   value = value == value ? value : 0.0f;
   value = value < low ? low : value;
   value = value > high ? high : value;
-  return static_cast<std::int8_t>(round_half_even(value));
+  return static_cast<std::int8_t>(static_cast<std::int32_t>(round_half_even(value)));
 }
 
 // Float to int8 with a true division; multiplying by 1 / scale goes wrong on ties.

@@ -8,10 +8,11 @@
 namespace edgekit {
 
 void add_s8_ref(const add_s8_args& args) {
-  for (std::int64_t i = 0; i < args.size; ++i) {
-    const float second = static_cast<float>(args.b[i]) * args.ratio_b;
-    const float sum = std::fma(static_cast<float>(args.a[i]), args.ratio_a, second);
-    args.out[i] = saturate(sum, args.limit.lo, args.limit.hi);
+  const add_s8_args own = args;  // a copy, since a store of bytes might change what args points to
+  for (std::int64_t i = 0; i < own.size; ++i) {
+    const float second = static_cast<float>(own.b[i]) * own.ratio_b;
+    const float sum = std::fma(static_cast<float>(own.a[i]), own.ratio_a, second);
+    own.out[i] = saturate(sum, own.limit.lo, own.limit.hi);
   }
 }
 

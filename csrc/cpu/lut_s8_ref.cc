@@ -4,7 +4,8 @@
 namespace edgekit {
 
 void lut_s8_ref(const lut_s8_args& args) {
-  for (std::int64_t i = 0; i < args.size; ++i) args.out[i] = args.table[args.x[i] + 128];
+  const lut_s8_args own = args;  // a copy, since a store of bytes might change what args points to
+  for (std::int64_t i = 0; i < own.size; ++i) own.out[i] = own.table[own.x[i] + 128];
 }
 
 }  // namespace edgekit
