@@ -10,7 +10,7 @@ from glob import glob
 
 from pybind11.setup_helpers import ParallelCompile, Pybind11Extension, build_ext
 from setuptools import Extension, setup
-from setuptools.errors import BaseError
+from setuptools.errors import BaseError, CCompilerError
 
 # One baseline for every file; a kernel that wants more says so by function attributes. No contraction: INT8 is exact.
 FLAGS = ["-O3", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", "-Wextra"]
@@ -27,7 +27,7 @@ class BuildOptional(build_ext):
     def build_extension(self, ext: Extension) -> None:
         try:
             super().build_extension(ext)
-        except BaseError:
+        except (BaseError, CCompilerError):
             sys.stderr.write(NO_COMPILER)
             raise  # setuptools reports it and goes on, since the extension is optional
 
