@@ -28,6 +28,7 @@ def bench(
     *,
     inputs: Sequence[NDArray[Any]] | None = None,
     warmup: int = 10,
+    warmup_seconds: float = 0.5,
     min_samples: int = 100,
     min_seconds: float = 3.0,
     max_seconds: float = 60.0,
@@ -42,7 +43,8 @@ def bench(
     Args:
         runner: the loaded artefact.
         inputs: one array for each input; values of a fixed seed, batch 1, if None.
-        warmup: calls before the first timed one.
+        warmup: calls before the first timed one, at least.
+        warmup_seconds: how long those calls go on, at least.
         min_samples: fewest samples of a valid number.
         min_seconds: shortest window of a valid number.
         max_seconds: where to stop even so.
@@ -54,7 +56,13 @@ def bench(
     """
     arrays = tuple(inputs) if inputs is not None else probe.default_inputs(runner.inputs)
     call = runner.bind(*arrays)
-    limits = {"warmup": warmup, "min_samples": min_samples, "min_seconds": min_seconds, "max_seconds": max_seconds}
+    limits = {
+        "warmup": warmup,
+        "warmup_seconds": warmup_seconds,
+        "min_samples": min_samples,
+        "min_seconds": min_seconds,
+        "max_seconds": max_seconds,
+    }
     window = EnergyWindow(rail if rail is not None else open_rail(runner.device))
     before, found = probe.copies(call()), look()
     samples = measure(call, window=window, **limits)  # type: ignore[arg-type]

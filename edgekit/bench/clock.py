@@ -46,6 +46,7 @@ def measure(
     fn: Callable[[], Any],
     *,
     warmup: int = 10,
+    warmup_seconds: float = 0.0,
     min_samples: int = 100,
     min_seconds: float = 0.0,
     max_seconds: float = 60.0,
@@ -57,21 +58,30 @@ def measure(
     Args:
         fn: what is timed; it must have finished its work when it returns.
         warmup: calls made first and not counted.
+        warmup_seconds: how long to make such calls at least: ten calls of a small model warm nothing.
         min_samples: fewest samples wanted.
         min_seconds: shortest window wanted.
         max_seconds: where to stop even so; the result may then hold fewer samples, at least one.
         window: entered just before the first timed call and left just after the last: an energy meter.
         now: the clock, in nanoseconds.
     """
-    fns = {"": fn}
-    limits = {"min_samples": min_samples, "min_seconds": min_seconds, "max_seconds": max_seconds}
-    return interleave(fns, warmup=warmup, **limits, window=window, now=now)[""]  # type: ignore[arg-type]
+    return interleave(
+        {"": fn},
+        warmup=warmup,
+        warmup_seconds=warmup_seconds,
+        min_samples=min_samples,
+        min_seconds=min_seconds,
+        max_seconds=max_seconds,
+        window=window,
+        now=now,
+    )[""]
 
 
 def interleave(
     fns: Mapping[str, Callable[[], Any]],
     *,
     warmup: int = 10,
+    warmup_seconds: float = 0.0,
     min_samples: int = 100,
     min_seconds: float = 0.0,
     max_seconds: float = 60.0,
@@ -84,9 +94,7 @@ def interleave(
     """
     if not fns:
         return {}
-    for fn in fns.values():
-        for _ in range(warmup):
-            fn()
+    warmed = _warm_up(tuple(fns.values()), warmup, warmup_seconds, now)
     tick, taken = tick_ns(now), {name: array("q") for name in fns}
     with _collector_paused(), window if window is not None else nullcontext():
         start = stop = now()
@@ -96,13 +104,23 @@ def interleave(
                 fn()
                 stop = now()
                 taken[name].append(stop - before)
-    return {name: Samples(tuple(ns), start, stop, tick, warmup) for name, ns in taken.items()}
+    return {name: Samples(tuple(ns), start, stop, tick, warmed) for name, ns in taken.items()}
 
 
 def tick_ns(now: Now = time.perf_counter_ns) -> int:
     """Smallest positive step between two successive readings of the clock, over a thousand of them."""
     readings = [now() for _ in range(1001)]
     return min((b - a for a, b in itertools.pairwise(readings) if b > a), default=0)
+
+
+def _warm_up(fns: tuple[Callable[[], Any], ...], calls: int, seconds: float, now: Now) -> int:
+    """Calls every function in turn until both bounds are met; returns how often."""
+    made, start = 0, now()
+    while made < calls or now() - start < seconds * 1e9:
+        for fn in fns:
+            fn()
+        made += 1
+    return made
 
 
 def _enough(count: int, elapsed_ns: int, min_samples: int, min_seconds: float, max_seconds: float) -> bool:
