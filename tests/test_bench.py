@@ -443,10 +443,13 @@ def test_against_another_runner_the_ratio_is_measured_in_turn(monkeypatch: pytes
     assert result.speedup.word == "faster"
     assert result.speedup.low > 1
     assert result.to_json()["speedup"]["against"] == "slow"
+    assert "faster: slow takes" in str(result)
 
 
 def test_an_invalid_number_is_not_compared() -> None:
-    assert quick(FakeRunner(lambda x: x * 2), against=FakeRunner(lambda x: x * 2, name="twin")).speedup is None
+    result = quick(FakeRunner(lambda x: x * 2), against=FakeRunner(lambda x: x * 2, name="twin"))
+    assert result.speedup is None
+    assert "not compared with twin" in str(result)
 
 
 def test_the_package_is_the_function() -> None:

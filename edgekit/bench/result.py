@@ -92,7 +92,17 @@ class BenchResult:
             f"{self.verdict.level} ({self.verdict.protocol}, n = {self.statistics.n})",
             *(f"  {reason}" for reason in self.verdict.reasons),
         ]
-        return "\n".join(lines)
+        return "\n".join([*lines, *self._compared()])
+
+    def _compared(self) -> list[str]:
+        if self.against is None:
+            return []
+        if self.speedup is None:
+            return [f"not compared with {self.against}: one of the two series is invalid"]
+        ratio = self.speedup
+        return [
+            f"{ratio.word}: {self.against} takes {ratio.ratio:.2f} times as long, {ratio.low:.2f} to {ratio.high:.2f}"
+        ]
 
 
 def _plain(value: Any) -> Any:
