@@ -224,6 +224,16 @@ def load(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(*_explain(error, document, source)) from error
 
 
+def quant_config(**values: Any) -> QuantConfig:
+    """Make the options of ``quantize`` from values that were typed as options; UsageError (2) names a wrong one."""
+    try:
+        return QuantConfig(**values)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        option = str(problem["loc"][0]).replace("_", "-")
+        raise UsageError(f"--{option} cannot be {_short(problem['input'])}.", f"{problem['msg']}.") from error
+
+
 def dump(recipe: Recipe) -> str:
     """Write a recipe as YAML with every default; ``load`` reads back an equal one; equal recipes give equal texts."""
     return strictyaml.dump(recipe.model_dump(mode="json"))

@@ -124,6 +124,13 @@ def test_an_override_of_a_group_takes_the_place_of_its_lines(tmp_path: Path) -> 
         load_text(tmp_path, MINIMAL, "train={epochs: 1, learning_rate: 0}")
 
 
+def test_a_wrong_option_of_quantize_is_a_usage_error() -> None:
+    assert recipe.quant_config(percentile=99.0) == recipe.QuantConfig(percentile=99.0)
+    with pytest.raises(UsageError, match=r"--percentile cannot be 7\.0.*greater than 50") as caught:
+        recipe.quant_config(percentile=7.0)
+    assert caught.value.exit_code == 2
+
+
 def test_a_missing_recipe_names_the_close_one() -> None:
     with pytest.raises(UsageError, match="Did you mean 'digits'"):
         recipe.load("digit")
