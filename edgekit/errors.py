@@ -148,3 +148,9 @@ class DeviceError(EdgekitError):
     """A device or sensor was lost while it was in use."""
 
     code, exit_code = "EK8000", 8
+
+
+class Interrupted(EdgekitError):
+    """The user stopped the command; what was finished is kept."""
+
+    code, exit_code = "EK1300", EXIT_INTERRUPTED

@@ -1,8 +1,8 @@
 """The run directory as a journal: which stages are done, for which inputs, and what run.json says about the run.
 
-A stage is done only if its directory's DONE verifies and was made for the same key: the hash of the stage's name, its options, the
-versions of what computes it, and the key of the stage before. So a killed run goes on where it stopped, and a changed recipe runs
-again exactly the stages that it changes.
+A stage is done only if its directory's DONE verifies and was made for the same key: the hash of the stage's name, its
+options, the versions of what computes it, and the key of the stage before. So a killed run goes on where it stopped,
+and a changed recipe runs again exactly the stages that it changes.
 """
 
 from __future__ import annotations
@@ -77,18 +77,27 @@ class Journal:
 
     def write(self, state: str, **more: Any) -> None:
         """Put the state of the run into run.json."""
-        content = {"state": state, "started": self._started, "updated": _now(), "seconds": self.seconds, **more, **self._about}
+        content = {
+            "state": state,
+            "started": self._started,
+            "updated": _now(),
+            "seconds": self.seconds,
+            **more,
+            **self._about,
+        }
         disk.write_file(self.directory / "run.json", encode(content))
 
 
 def digest(value: object) -> str:
     """SHA-256 of a value's canonical JSON."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    ).hexdigest()
 
 
 def encode(value: object) -> bytes:
     """A value as JSON that people can read; the same value gives the same bytes."""
-    return (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+    return (json.dumps(value, indent=1, allow_nan=False) + "\n").encode()
 
 
 def _now() -> str:

@@ -1,7 +1,8 @@
 """READ THIS FIRST: the whole run, from a model and data to a pruned, INT8, exported, measured model and a report.
 
-Every stage reads what the stage before it left on the disk and leaves its own artefacts there, so a run that is killed at any instant
-goes on with ``resume=True`` and ends in the same bytes. Everything that can be wrong with the input is found before the first write.
+Every stage reads what the stage before it left on the disk and leaves its own artefacts there, so a run that is
+killed at any instant goes on with ``resume=True`` and ends in the same bytes. Everything that can be wrong with the
+input is found before the first write.
 """
 
 from __future__ import annotations
@@ -12,12 +13,18 @@ from typing import Any
 
 import torch
 
-from edgekit import bench, disk, export, fuse, preflight, prune, quant, results, runtime, train
+from edgekit import disk, preflight, results, runtime
+from edgekit.bench import bench
+from edgekit.export import export_onnx
+from edgekit.fuse import layer_errors, lower
 from edgekit.graph import Graph, cost
 from edgekit.graph.canonical import fold_batch_norm
 from edgekit.journal import Journal
 from edgekit.preflight import Job
 from edgekit.progress import Progress
+from edgekit.prune import prune
+from edgekit.quant import quantize
+from edgekit.train import predict, train
 
 
 def run(
@@ -54,7 +61,7 @@ def run(
         try:
             stages(job, journal, progress)
             content = results.collect(job, journal, out)
-            results.publish(content, job, journal)
+            results.publish(content, journal)
         except BaseException as error:
             journal.write("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", error=str(error))
             raise
@@ -72,21 +79,21 @@ def stages(job: Job, journal: Journal, progress: Progress) -> None:
     journal.stage("quantize", job.depends("quantize"), lambda folder: _quantize(job, journal, folder))
     journal.stage("lower", job.depends("lower"), lambda folder: _lower(job, journal, folder))
     journal.stage("export", job.depends("export"), lambda folder: _export(job, journal, folder))
-    journal.stage("bench", job.depends("bench"), lambda folder: _bench(job, journal, folder))
+    journal.stage("bench", job.depends("bench"), lambda _: _bench(job, journal))
 
 
 def _train(job: Job, folder: Path, progress: Progress) -> dict[str, Any]:
     recipe = job.recipe
-    result = train.train(job.graph, job.data.train, recipe.train, recipe.seed, progress=progress.step)
+    result = train(job.graph, job.data.train, recipe.train, recipe.seed, progress=progress.step)
     result.graph.save(folder / "float.safetensors")
-    return {**result.report.to_json(), **_size(result.graph), "accuracy": job.accuracy(train.predict(result.graph))}
+    return {**result.report.to_json(), **_size(result.graph), "accuracy": job.accuracy(predict(result.graph))}
 
 
 def _prune(job: Job, journal: Journal, folder: Path, progress: Progress) -> dict[str, Any]:
     recipe, options = job.recipe, job.recipe.prune
     assert options is not None
     trained = Graph.load(journal.path("train", "float.safetensors"))
-    result = prune.prune(
+    result = prune(
         trained,
         options.ratio,
         importance=options.importance,
@@ -97,27 +104,27 @@ def _prune(job: Job, journal: Journal, folder: Path, progress: Progress) -> dict
         loss=torch.nn.functional.cross_entropy,
     )
     graph, report = result.graph, result.report.to_json()
-    report["accuracy_before_recovery"] = job.accuracy(train.predict(graph))
+    report["accuracy_before_recovery"] = job.accuracy(predict(graph))
     if options.recover is not None:
-        recovered = train.train(graph, job.data.train, options.recover, recipe.seed + 1, progress=progress.step)
+        recovered = train(graph, job.data.train, options.recover, recipe.seed + 1, progress=progress.step)
         graph, report["losses"] = recovered.graph, recovered.report.losses
     graph.save(folder / "pruned.safetensors")
-    return {**report, **_size(graph), "accuracy": job.accuracy(train.predict(graph))}
+    return {**report, **_size(graph), "accuracy": job.accuracy(predict(graph))}
 
 
 def _quantize(job: Job, journal: Journal, folder: Path) -> dict[str, Any]:
-    result = quant.quantize(_float_graph(journal), job.data.calibration.items(), job.recipe.quantize)
+    result = quantize(_float_graph(journal), job.data.calibration.items(), job.recipe.quantize)
     result.graph.save(folder / "quantized.safetensors")
-    return {**result.report.to_json(), "accuracy": job.accuracy(train.predict(result.graph))}
+    return {**result.report.to_json(), "accuracy": job.accuracy(predict(result.graph))}
 
 
 def _lower(job: Job, journal: Journal, folder: Path) -> dict[str, Any]:
     quantised = Graph.load(journal.path("quantize", "quantized.safetensors"))
-    integer = fuse.lower(quantised)
+    integer = lower(quantised)
     integer.save(folder / "integer.safetensors")
     inputs = [torch.from_numpy(array) for array in job.data.test.inputs]
-    errors = fuse.layer_errors(fold_batch_norm(_float_graph(journal)), quantised, integer, inputs)
-    measured = {"layers": [error.to_json() for error in errors], "accuracy": job.accuracy(train.predict(integer))}
+    errors = layer_errors(fold_batch_norm(_float_graph(journal)), quantised, integer, inputs)
+    measured = {"layers": [error.to_json() for error in errors], "accuracy": job.accuracy(predict(integer))}
     return {**measured, **_size(integer)}
 
 
@@ -130,19 +137,23 @@ def _export(job: Job, journal: Journal, folder: Path) -> dict[str, Any]:
     reports = []
     for file, artefact in files.items():
         graph = Graph.load(journal.path(*artefact.split("/")))
-        reports.append(export.export_onnx(graph, folder / file, inputs=inputs, tolerance=tolerance))
+        reports.append(export_onnx(graph, folder / file, inputs=inputs, tolerance=tolerance))
     quantised = Graph.load(journal.path("quantize", "quantized.safetensors"))
     for target in job.recipe.export.targets:
         file = f"model.{target}.onnx"
-        reports.append(export.export_onnx(quantised, folder / file, target, inputs=inputs))
+        reports.append(export_onnx(quantised, folder / file, target, inputs=inputs))
     scores = {report.file: _file_accuracy(job, folder / report.file, report.target) for report in reports}
     return {"exports": [report.to_json() for report in reports], "accuracy": scores}
 
 
-def _bench(job: Job, journal: Journal, folder: Path) -> dict[str, Any]:
+def _bench(job: Job, journal: Journal) -> dict[str, Any]:
     """Latency of every file that a runtime on this machine deploys, each beside the float baseline."""
     options, item = job.recipe.bench, job.data.test.items(1)[0]
-    limits: dict[str, Any] = {"warmup": options.warmup, "min_samples": options.min_samples, "min_seconds": options.min_seconds}
+    limits: dict[str, Any] = {
+        "warmup": options.warmup,
+        "min_samples": options.min_samples,
+        "min_seconds": options.min_seconds,
+    }
     baseline = runtime.load(journal.path("export", "float.onnx"), threads=options.threads)
     measured = {}
     for report in journal.metrics("export")["exports"]:
@@ -150,14 +161,16 @@ def _bench(job: Job, journal: Journal, folder: Path) -> dict[str, Any]:
             file = report["file"]
             runner = runtime.load(journal.path("export", file), threads=options.threads)
             against = None if file == "float.onnx" else baseline
-            measured[file] = bench.bench(runner, inputs=item, against=against, **limits).to_json()
+            measured[file] = bench(runner, inputs=item, against=against, **limits).to_json()
     return {"bench": measured}
 
 
 def _float_graph(journal: Journal) -> Graph:
     """The graph that is quantised: pruned and recovered, or as trained."""
     pruned = journal.has("prune")
-    return Graph.load(journal.path("prune", "pruned.safetensors") if pruned else journal.path("train", "float.safetensors"))
+    return Graph.load(
+        journal.path("prune", "pruned.safetensors") if pruned else journal.path("train", "float.safetensors")
+    )
 
 
 def _file_accuracy(job: Job, path: Path, target: str) -> dict[str, float]:

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from edgekit import data, device, models, quant, recipe
 from edgekit.data import Dataset, Split
 from edgekit.errors import DataError
 from edgekit.graph import Graph, capture, save
-from edgekit.recipe import Recipe
+from edgekit.recipe import QuantConfig, Recipe
 from edgekit.train.metrics import Run, accuracy
 
 _LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy")
@@ -38,7 +39,12 @@ class Job:
 
     def about(self) -> dict[str, Any]:
         """What run.json says of how the run began."""
-        return {"recipe": self.source, "overrides": list(self.overrides), "seed": self.recipe.seed, "environment": device.describe()}
+        return {
+            "recipe": self.source,
+            "overrides": list(self.overrides),
+            "seed": self.recipe.seed,
+            "environment": device.describe(),
+        }
 
     def depends(self, stage: str) -> dict[str, Any]:
         """What decides a stage's outcome besides the stages before it."""
@@ -67,7 +73,8 @@ class Job:
     def _data_digest(self) -> str:
         hasher = hashlib.sha256()
         for split in (self.data.train, self.data.calibration, *self.splits().values()):
-            for array in (*split.inputs, split.targets):
+            arrays: list[NDArray[Any]] = [*split.inputs, split.targets]
+            for array in arrays:
                 hasher.update(f"{array.dtype}{array.shape}".encode())
                 hasher.update(array.tobytes())
         return hasher.hexdigest()
@@ -77,11 +84,13 @@ def prepare(source: str | Path, overrides: Sequence[str] = ()) -> Job:
     """Load and check recipe, data and model; nothing is written.
 
     Raises:
-        EdgekitError: RecipeError, DataError, CalibrationError, ModelError, CaptureError or OperatorError, as the case is.
+        EdgekitError: RecipeError, DataError, CalibrationError, ModelError, CaptureError or OperatorError, as it is.
     """
     loaded = recipe.load(source, overrides)
     base = recipe.locate(source).parent
-    dataset = data.load(loaded.data, loaded.seed, loaded.quantize.calibration_samples, base, allow_few=loaded.quantize.allow_few)
+    dataset = data.load(
+        loaded.data, loaded.seed, loaded.quantize.calibration_samples, base, allow_few=loaded.quantize.allow_few
+    )
     torch.manual_seed(loaded.seed)
     graph = capture(models.build(loaded.model, base), tuple(torch.from_numpy(a[:2]) for a in dataset.train.inputs))
     _check_outputs(graph, dataset)
@@ -89,11 +98,28 @@ def prepare(source: str | Path, overrides: Sequence[str] = ()) -> Job:
     return Job(loaded, dataset, graph, str(source), tuple(overrides))
 
 
+def calibration_items(source: str, config: QuantConfig, seed: int | None = None) -> list[Any]:
+    """Calibration items from an ``.npz`` file's array ``x``, or from the training data of a recipe.
+
+    Raises:
+        EdgekitError: as :func:`prepare`.
+    """
+    if source.endswith(".npz"):
+        return data.npz_items(Path(source))[: config.calibration_samples]
+    loaded = recipe.load(source, [f"seed={seed}"] if seed is not None else ())
+    base = recipe.locate(source).parent
+    found = data.load(loaded.data, loaded.seed, config.calibration_samples, base, allow_few=config.allow_few)
+    return found.calibration.items()
+
+
 def _check_outputs(graph: Graph, dataset: Dataset) -> None:
     shape = graph.outputs[0].shape
     if len(shape) != 2 or (shape[1] or 0) < dataset.classes:
         wanted = f"[N, {dataset.classes}]"
-        raise DataError(f"the model gives {list(shape)}, the data has {dataset.classes} classes.", fix=f"Its first output must be {wanted}.")
+        raise DataError(
+            f"the model gives {list(shape)}, the data has {dataset.classes} classes.",
+            fix=f"Its first output must be {wanted}.",
+        )
 
 
 def _version(name: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from datetime import datetime, timezone
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from edgekit import __version__, device, disk
 from edgekit.bench import report
-from edgekit.errors import GateError
+from edgekit.errors import GateError, InputError
 from edgekit.journal import Journal, encode
 from edgekit.preflight import Job
 
@@ -39,7 +40,26 @@ def collect(job: Job, journal: Journal, out: str | Path) -> dict[str, Any]:
     return content | {"gates": _gates(job, content)}
 
 
-def publish(content: dict[str, Any], job: Job, journal: Journal) -> None:
+def read(path: Path) -> dict[str, Any]:
+    """The content of a results.json.
+
+    Raises:
+        InputError: where there is none, it is not JSON, or it has another schema.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path} cannot be read as results: {error}.", fix="Give a run directory or its results.json."
+        ) from error
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        raise InputError(
+            f"{path} is not a results.json of schema {SCHEMA}.", fix="Run the recipe again with this version."
+        )
+    return content
+
+
+def publish(content: dict[str, Any], journal: Journal) -> None:
     """Write results, report and models; models that fail a gate go to ``rejected/`` only.
 
     Raises:
@@ -58,7 +78,9 @@ def publish(content: dict[str, Any], job: Job, journal: Journal) -> None:
     disk.write_file(root / "report.html", report.render(content).encode())
     if failed:
         words = "; ".join(f"{g['name']} is {g['value']:g} {g['unit']}, the bound is {g['bound']:g}" for g in failed)
-        raise GateError(f"the run misses its gates: {words}.", fix=f"See {root / 'report.html'}; the models are in rejected/.")
+        raise GateError(
+            f"the run misses its gates: {words}.", fix=f"See {root / 'report.html'}; the models are in rejected/."
+        )
 
 
 def _data(job: Job) -> dict[str, Any]:
@@ -77,12 +99,23 @@ def _variants(journal: Journal) -> list[dict[str, Any]]:
     golden = journal.path("lower", "integer.safetensors")
     rows.append(
         {
-            "name": "INT8, golden", "stage": "lower", "artefact": _relative(journal, golden), "runtime": "edgekit integer graph",
-            "bytes": golden.stat().st_size, "macs": lowered["macs"], "parameters": lowered["parameters"],
-            "accuracy": lowered["accuracy"], "bench": None, "not_measured": NOT_DEPLOYED,
+            "name": "INT8, golden",
+            "stage": "lower",
+            "artefact": _relative(journal, golden),
+            "runtime": "edgekit integer graph",
+            "bytes": golden.stat().st_size,
+            "macs": lowered["macs"],
+            "parameters": lowered["parameters"],
+            "accuracy": lowered["accuracy"],
+            "bench": None,
+            "not_measured": NOT_DEPLOYED,
         }
-    )  # fmt: skip
-    rows += [_file_row(f"INT8, {e['target']}", "lower", f, files, journal) for f, e in files.items() if f.startswith("model.")]
+    )
+    rows += [
+        _file_row(f"INT8, {e['target']}", "lower", f, files, journal)
+        for f, e in files.items()
+        if f.startswith("model.")
+    ]
     return rows
 
 
@@ -108,7 +141,7 @@ def _relative(journal: Journal, path: Path) -> str:
 
 
 def _gates(job: Job, content: dict[str, Any]) -> list[dict[str, Any]]:
-    """Each bound of the recipe against what was measured; the INT8 net is judged by the worst of its deployable files."""
+    """Each bound of the recipe against what was measured; INT8 is judged by the worst of its artefacts."""
     bounds, rows = job.recipe.gates, content["variants"]
     baseline, compressed = rows[0], [row for row in rows if row["name"].startswith("INT8")]
     gates = []
@@ -117,7 +150,9 @@ def _gates(job: Job, content: dict[str, Any]) -> list[dict[str, Any]]:
             drop = 100 * (accuracy - min(row["accuracy"][split] for row in compressed))
             gates.append(_gate(f"accuracy drop, {split}", drop, bounds.max_drop, "points", drop <= bounds.max_drop))
         if bounds.min_accuracy is not None:
-            gates.append(_gate(f"float accuracy, {split}", accuracy, bounds.min_accuracy, "", accuracy >= bounds.min_accuracy))
+            gates.append(
+                _gate(f"float accuracy, {split}", accuracy, bounds.min_accuracy, "", accuracy >= bounds.min_accuracy)
+            )
     if bounds.min_macs_ratio is not None:
         ratio = baseline["macs"] / max(compressed[0]["macs"], 1)
         gates.append(_gate("fewer MACs", ratio, bounds.min_macs_ratio, "times", ratio >= bounds.min_macs_ratio))

@@ -1,0 +1,311 @@
+"""The command line: each verb is a thin call of the public function of its name.
+
+Nothing heavy is imported here: ``edgekit --help`` needs neither torch nor numpy. What a verb works with is imported
+inside it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgekit import __version__
+from edgekit.errors import EXIT_BUG, EdgekitError, Interrupted, UsageError
+
+app = typer.Typer(
+    name="edgekit",
+    help="From a PyTorch model to the smallest, fastest INT8 artefact that still meets its accuracy, with proof.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+recipes = typer.Typer(help="List, show and describe recipes.", no_args_is_help=True)
+app.add_typer(recipes, name="recipe")
+
+RecipeArgument = Annotated[str, typer.Argument(help="A recipe that ships, or a YAML file.")]
+GraphArgument = Annotated[Path, typer.Argument(help="A graph saved as .safetensors.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+Output = Annotated[Path, typer.Option("-o", "--out", help="The file to write.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed; the recipe's own by default.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a value of the recipe.")]
+Threads = Annotated[int, typer.Option(help="Threads of one inference.")]
+
+
+@app.command()
+def run(
+    recipe: RecipeArgument,
+    out: Annotated[Path, typer.Option("-o", "--out", help="The run directory.")],
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that the directory holds.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete the run that the directory holds.")] = False,
+    overrides: Set = None,
+    seed: Seed = None,
+    as_json: Json = False,
+) -> None:
+    """Carry out a recipe: train, prune, quantise, export, measure, report."""
+    from edgekit import pipeline
+    from edgekit.progress import Progress
+
+    values, progress = _overrides(overrides, seed), Progress(quiet=as_json)
+    try:
+        content = pipeline.run(recipe, out, resume=resume, fresh=fresh, overrides=values, progress=progress)
+    except KeyboardInterrupt as error:
+        raise Interrupted(
+            "interrupted.", fix=f"`edgekit run {recipe} -o {out} --resume` goes on with what is done."
+        ) from error
+    _emit(content, as_json, lambda: _summary(content, out))
+
+
+@app.command()
+def train(recipe: RecipeArgument, out: Output, overrides: Set = None, seed: Seed = None, as_json: Json = False) -> None:
+    """Train a recipe's model and save it as a graph."""
+    from edgekit import preflight
+    from edgekit.progress import Progress
+    from edgekit.train import predict
+    from edgekit.train import train as fit
+
+    _writable(out)
+    job = preflight.prepare(recipe, _overrides(overrides, seed))
+    with Progress(quiet=as_json) as progress, progress.stage("train"):
+        result = fit(job.graph, job.data.train, job.recipe.train, job.recipe.seed, progress=progress.step)
+    result.graph.save(out)
+    content = {"file": str(out), "accuracy": job.accuracy(predict(result.graph)), **result.report.to_json()}
+    _emit(content, as_json, lambda: f"{out}: accuracy {_percentages(content['accuracy'])}")
+
+
+@app.command()
+def prune(
+    graph: GraphArgument,
+    out: Output,
+    ratio: Annotated[float, typer.Option(help="Share of channels to cut, between 0 and 1.")],
+    importance: Annotated[str, typer.Option(help="l1, l2 or taylor; taylor needs --recipe.")] = "l2",
+    scope: Annotated[str, typer.Option(help="local or global.")] = "local",
+    round_to: Annotated[int, typer.Option(help="Widths stay multiples of this.")] = 1,
+    exclude: Annotated[list[str] | None, typer.Option(help="Node names (globs) that keep their channels.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="A recipe: its data scores and recovers the model.")] = None,
+    seed: Seed = None,
+    as_json: Json = False,
+) -> None:
+    """Cut whole channels; with --recipe, recover by its prune.recover training."""
+    from edgekit import preflight
+    from edgekit.graph import Graph
+    from edgekit.prune import prune as cut
+    from edgekit.train import train as fit
+
+    _writable(out)
+    job = preflight.prepare(recipe, _overrides(None, seed)) if recipe else None
+    options: dict[str, Any] = {"importance": importance, "scope": scope, "round_to": round_to, "exclude": exclude or ()}
+    if job is not None and importance == "taylor":
+        options |= {"data": job.training_batches(), "loss": _cross_entropy()}
+    result = cut(Graph.load(graph), ratio, **options)
+    smaller = result.graph
+    if job is not None and job.recipe.prune is not None and job.recipe.prune.recover is not None:
+        smaller = fit(smaller, job.data.train, job.recipe.prune.recover, job.recipe.seed + 1).graph
+    smaller.save(out)
+    found = result.report
+    macs, parameters = (found.macs_before, found.macs_after), (found.parameters_before, found.parameters_after)
+    text = "{}: {:,} MACs became {:,}, {:,} parameters {:,}".format(out, *macs, *parameters)
+    _emit({"file": str(out), **found.to_json()}, as_json, lambda: text)
+
+
+@app.command()
+def quantize(
+    graph: GraphArgument,
+    out: Output,
+    data: Annotated[str, typer.Option(help="Calibration data: a recipe, or an .npz with the array x.")],
+    observer: Annotated[str, typer.Option(help="minmax or percentile.")] = "minmax",
+    percentile: Annotated[float, typer.Option(help="Of the magnitudes, for the percentile observer.")] = 99.99,
+    per_channel: Annotated[bool, typer.Option(help="One weight scale per channel, or per tensor.")] = True,
+    samples: Annotated[int, typer.Option(help="How many samples calibrate.")] = 256,
+    allow_few: Annotated[bool, typer.Option("--allow-few", help="Accept fewer than 32 samples.")] = False,
+    seed: Seed = None,
+    as_json: Json = False,
+) -> None:
+    """Quantise a graph to INT8 with real calibration data."""
+    from edgekit import preflight, recipe
+    from edgekit.graph import Graph
+    from edgekit.quant import quantize as calibrate
+
+    _writable(out)
+    values = {"observer": observer, "percentile": percentile, "per_channel": per_channel}
+    config = recipe.quant_config(**values, calibration_samples=samples, allow_few=allow_few)
+    result = calibrate(Graph.load(graph), preflight.calibration_items(data, config, seed), config)
+    result.graph.save(out)
+    text = f"{out}: {len(result.report.scales)} scales from {result.report.samples} samples"
+    _emit({"file": str(out), **result.report.to_json()}, as_json, lambda: text)
+
+
+@app.command()
+def export(
+    graph: GraphArgument,
+    out: Output,
+    target: Annotated[str, typer.Option(help="onnxruntime, tensorrt-10 or tensorrt-11.")] = "onnxruntime",
+    as_json: Json = False,
+) -> None:
+    """Write an ONNX file for a target and check that it computes what the graph does."""
+    from edgekit.export import export_onnx
+    from edgekit.graph import Graph
+
+    _writable(out)
+    report = export_onnx(Graph.load(graph), out, target)
+    found = report.validation
+    text = f"{out}: opset {report.opset}, {report.bytes:,} bytes"
+    difference = f"largest difference {found.max_difference:g} from {found.reference} ({found.validated})"
+    _emit(report.to_json(), as_json, lambda: f"{text}, {difference}")
+
+
+@app.command()
+def bench(
+    artefact: Annotated[Path, typer.Argument(help="An .onnx file or a saved graph.")],
+    against: Annotated[Path | None, typer.Option(help="A second artefact, timed in turn with the first.")] = None,
+    threads: Threads = 1,
+    warmup: Annotated[int, typer.Option(help="Calls before the first timed one.")] = 10,
+    samples: Annotated[int, typer.Option(help="Fewest timed calls.")] = 100,
+    seconds: Annotated[float, typer.Option(help="Shortest time.")] = 3.0,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Also write the JSON document here.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure latency, and energy where there is a sensor, with a verdict on the number."""
+    from edgekit import disk, journal, runtime
+    from edgekit.bench import bench as measure
+
+    other = runtime.load(against, threads=threads) if against else None
+    runner = runtime.load(artefact, threads=threads)
+    result = measure(runner, warmup=warmup, min_samples=samples, min_seconds=seconds, against=other)
+    if out is not None:
+        disk.write_file(out, journal.encode(result.to_json()))
+    _emit(result.to_json(), as_json, lambda: str(result))
+
+
+@app.command()
+def inspect(
+    artefact: Annotated[Path, typer.Argument(help="A saved graph or an .onnx file.")], as_json: Json = False
+) -> None:
+    """Show what an artefact holds: nodes, shapes, MACs, source lines; for ONNX what ONNX Runtime makes of it."""
+    from edgekit import inspection
+
+    content, text = inspection.inspect(artefact)
+    _emit(content, as_json, lambda: text)
+
+
+@app.command()
+def report(
+    source: Annotated[Path, typer.Argument(help="A run directory or a results.json.")],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="The page; report.html beside the results by default.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write report.html anew from results.json."""
+    from edgekit import disk, results
+    from edgekit.bench.report import render
+
+    path = source / "results.json" if source.is_dir() else source
+    page = out or path.with_name("report.html")
+    disk.write_file(page, render(results.read(path)).encode())
+    _emit({"file": str(page)}, as_json, lambda: str(page))
+
+
+@recipes.command("list")
+def recipe_list(as_json: Json = False) -> None:
+    """The recipes that ship."""
+    from edgekit import recipe
+
+    names = recipe.shipped()
+    _emit(names, as_json, lambda: "\n".join(names))
+
+
+@recipes.command("show")
+def recipe_show(recipe: RecipeArgument, overrides: Set = None, as_json: Json = False) -> None:
+    """A recipe with every default written out."""
+    from edgekit import recipe as recipes_
+
+    loaded = recipes_.load(recipe, overrides or ())
+    _emit(loaded.model_dump(mode="json"), as_json, lambda: recipes_.dump(loaded).rstrip())
+
+
+@recipes.command("schema")
+def recipe_schema() -> None:
+    """The JSON Schema of recipes, for editors."""
+    from edgekit import recipe
+
+    _emit(recipe.schema(), True, str)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"edgekit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _global(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    del debug, version  # --debug is read by main, which also catches what fails before this is called
+
+
+def _overrides(values: list[str] | None, seed: int | None) -> list[str]:
+    return [*(values or []), *([f"seed={seed}"] if seed is not None else [])]
+
+
+def _writable(out: Path) -> None:
+    """Refuse a place that cannot be written before an hour of work goes into it."""
+    if out.is_dir() or not out.parent.is_dir():
+        raise UsageError(
+            f"{out} cannot be written: {'it is a directory' if out.is_dir() else f'{out.parent} is no directory'}."
+        )
+
+
+def _cross_entropy() -> Any:
+    import torch
+
+    return torch.nn.functional.cross_entropy
+
+
+def _emit(content: object, as_json: bool, text: Callable[[], str]) -> None:
+    typer.echo(json.dumps(content, indent=1, sort_keys=True) if as_json else text())
+
+
+def _percentages(accuracy: dict[str, float]) -> str:
+    return ", ".join(f"{100 * value:.2f} % ({split})" for split, value in accuracy.items())
+
+
+def _summary(content: dict[str, Any], out: Path) -> str:
+    rows = []
+    for row in content["variants"]:
+        bench = row["bench"]
+        speed = f"{bench['latency_us']['p50']:.1f} us, {bench['verdict']}" if bench else "latency not measured"
+        size = f"{row['bytes']:>9,} bytes  {row['macs']:>11,} MACs"
+        rows.append(f"  {row['name']:<20} {size}  {_percentages(row['accuracy'])}  {speed}")
+    return "\n".join([*rows, f"report: {out / 'report.html'}"])
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of ``edgekit``: prints errors as sentences and ends with their exit code."""
+    debug = "--debug" in (sys.argv if arguments is None else arguments)
+    try:
+        app(args=arguments, prog_name="edgekit")  # ends with SystemExit; wrong usage with 2
+    except EdgekitError as error:
+        _fail(str(error), error.exit_code, error if debug else None)
+    except Exception as error:  # whatever else: a bug, said as such
+        advice = "This is a bug in edgekit; --debug shows where."
+        _fail(f"[EK9000] {type(error).__name__}: {error}. {advice}", EXIT_BUG, error if debug else None)
+
+
+def _fail(message: str, code: int, error: Exception | None) -> None:
+    if error is not None:
+        import traceback
+
+        traceback.print_exception(error)
+    printable = "".join(c if c.isprintable() or c == "\n" else "?" for c in message)  # names may hold escape codes
+    typer.echo(f"edgekit: {printable}", err=True)
+    sys.exit(code)

@@ -1,0 +1,257 @@
+"""Whole runs of a tiny recipe: what they leave, how they resume, and what they refuse before anything is written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import recipes
+from numpy.typing import NDArray
+
+import edgekit
+from edgekit import disk, pipeline
+from edgekit.errors import (
+    CalibrationError,
+    CaptureError,
+    DataError,
+    EdgekitError,
+    GateError,
+    ModelError,
+    OutputError,
+    RecipeError,
+)  # fmt: skip
+from edgekit.runtime import load
+
+STAGES = ("train", "prune", "quantize", "lower", "export", "bench")
+VOLATILE = ("run.json", "results.json", "report.html", ".edgekit")
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("project")
+    pipeline.run(recipes.project(folder), folder / "run")
+    return folder
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    """Every file that has to be the same after every undisturbed or resumed run."""
+    files = {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+    return {name: data for name, data in files.items() if name not in VOLATILE and "-bench/" not in name}
+
+
+def test_a_run_leaves_every_promised_file_and_says_it_is_complete(done: Path) -> None:
+    names = {p.relative_to(done / "run").as_posix() for p in (done / "run").rglob("*") if p.is_file()}
+    for number, stage in enumerate(STAGES, 1):
+        assert {f"stages/{number:02d}-{stage}/DONE", f"stages/{number:02d}-{stage}/metrics.json"} <= names
+    assert {
+        "run.json",
+        "recipe.lock.yaml",
+        "results.json",
+        "report.html",
+        "model.onnxruntime.onnx",
+        "model.tensorrt-10.onnx",
+    } <= names
+    state = json.loads((done / "run/run.json").read_bytes())
+    assert state["state"] == "complete"
+    assert list(state["seconds"]) == list(STAGES)
+
+
+def test_results_name_a_float_baseline_and_every_artefact(done: Path) -> None:
+    results = json.loads((done / "run/results.json").read_bytes())
+    names = [row["name"] for row in results["variants"]]
+    assert names == ["float", "pruned", "INT8, golden", "INT8, onnxruntime", "INT8, tensorrt-10"]
+    for row in results["variants"]:
+        assert (done / "run" / row["artefact"]).stat().st_size == row["bytes"]
+        assert set(row["accuracy"]) == {"test", "varied"}
+        assert (row["bench"] is None) == bool(row["not_measured"])
+    assert results["variants"][0]["macs"] > 1.5 * results["variants"][1]["macs"]
+    assert [layer["operator"] for layer in results["layers"]] == ["flatten", "linear_s8", "linear_s8", "linear_s8"]
+    assert all(layer["source"] for layer in results["layers"])
+
+
+def test_accuracy_in_results_is_that_of_the_file(done: Path) -> None:
+    results = json.loads((done / "run/results.json").read_bytes())
+    x, y = held_out(done)
+    scores = load(done / "run/model.onnxruntime.onnx").run(x)[0]
+    row = next(row for row in results["variants"] if row["name"] == "INT8, onnxruntime")
+    assert row["accuracy"]["test"] == pytest.approx(float((scores.argmax(1) == y).mean()), abs=1e-12)
+
+
+def held_out(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    from edgekit import preflight
+
+    test = preflight.prepare(folder / "recipe.yaml").data.test
+    return test.inputs[0], test.targets
+
+
+def test_the_published_model_is_the_exported_one_and_sound(done: Path) -> None:
+    published = (done / "run/model.onnxruntime.onnx").read_bytes()
+    assert published == (done / "run/stages/05-export/model.onnxruntime.onnx").read_bytes()
+    onnx.checker.check_model(onnx.load_from_string(published), full_check=True)
+
+
+def test_the_lock_is_a_recipe_that_gives_the_same_run(done: Path, tmp_path: Path) -> None:
+    (tmp_path / "items.npz").write_bytes((done / "items.npz").read_bytes())
+    (tmp_path / "lock.yaml").write_bytes((done / "run/recipe.lock.yaml").read_bytes())
+    pipeline.run(tmp_path / "lock.yaml", tmp_path / "run")
+    assert tree(tmp_path / "run") == tree(done / "run")
+
+
+def test_resume_of_a_complete_run_does_no_stage_again(done: Path) -> None:
+    before = {p: p.stat().st_mtime_ns for p in (done / "run/stages").rglob("*")}
+    pipeline.run(done / "recipe.yaml", done / "run", resume=True)
+    assert {p: p.stat().st_mtime_ns for p in (done / "run/stages").rglob("*")} == before
+
+
+def test_a_changed_option_runs_again_only_what_depends_on_it(tmp_path: Path) -> None:
+    recipe = recipes.project(tmp_path)
+    pipeline.run(recipe, tmp_path / "run")
+    stamps = {s.name: (s / "DONE").stat().st_mtime_ns for s in (tmp_path / "run/stages").iterdir()}
+    pipeline.run(recipe, tmp_path / "run", resume=True, overrides=["quantize.observer=percentile"])
+    again = {s.name for s in (tmp_path / "run/stages").iterdir() if (s / "DONE").stat().st_mtime_ns != stamps[s.name]}
+    assert again == {"03-quantize", "04-lower", "05-export", "06-bench"}
+
+
+@pytest.mark.parametrize("victim", ["01-train/float.safetensors", "04-lower/metrics.json", "05-export/DONE"])
+def test_a_damaged_stage_is_made_again(done: Path, tmp_path: Path, victim: str) -> None:
+    import shutil
+
+    shutil.copytree(done / "run", tmp_path / "run")
+    path = tmp_path / "run/stages" / victim
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+    pipeline.run(done / "recipe.yaml", tmp_path / "run", resume=True)
+    assert tree(tmp_path / "run") == tree(done / "run")
+
+
+def test_a_user_model_runs_end_to_end(tmp_path: Path) -> None:
+    text = recipes.TINY.replace("{name: mlp, args: {hidden: 12}}", "{file: net.py, object: build}")
+    results = pipeline.run(recipes.project(tmp_path, text), tmp_path / "run")
+    exported = next(e for e in results["exports"] if e["target"] == "onnxruntime")
+    assert exported["integer_convolutions"] == "2 of 2"
+    assert {layer["source"].split(":")[0] for layer in results["layers"]} == {"net.py"}
+
+
+def test_without_prune_the_trained_graph_is_quantised(tmp_path: Path) -> None:
+    text = "\n".join(line for line in recipes.TINY.splitlines() if not line.startswith("prune"))
+    results = pipeline.run(recipes.project(tmp_path, text), tmp_path / "run")
+    assert results["pruning"] is None
+    assert [row["name"] for row in results["variants"]][:2] == ["float", "INT8, golden"]
+    assert sorted(p.name for p in (tmp_path / "run/stages").iterdir())[1] == "02-quantize"
+
+
+def test_taylor_importance_uses_the_training_data(tmp_path: Path) -> None:
+    results = pipeline.run(recipes.project(tmp_path), tmp_path / "run", overrides=["prune.importance=taylor"])
+    assert results["pruning"]["macs_after"] < results["pruning"]["macs_before"]
+
+
+def test_a_failed_gate_keeps_results_and_rejects_the_models(tmp_path: Path) -> None:
+    recipe = recipes.project(tmp_path)
+    with pytest.raises(GateError, match="fewer MACs"):
+        pipeline.run(recipe, tmp_path / "run", overrides=["gates.min_macs_ratio=1000"])
+    assert not list((tmp_path / "run").glob("model.*"))
+    assert {p.name for p in (tmp_path / "run/rejected").iterdir()} == {
+        "model.onnxruntime.onnx",
+        "model.tensorrt-10.onnx",
+    }
+    assert json.loads((tmp_path / "run/run.json").read_bytes())["state"] == "failed"
+    assert (tmp_path / "run/report.html").exists()
+    pipeline.run(recipe, tmp_path / "run", resume=True)
+    assert not (tmp_path / "run/rejected").exists()
+    assert (tmp_path / "run/model.onnxruntime.onnx").exists()
+
+
+def test_an_interrupt_leaves_a_resumable_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = recipes.project(tmp_path)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "_lower", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run(recipe, tmp_path / "run")
+    assert json.loads((tmp_path / "run/run.json").read_bytes())["state"] == "interrupted"
+    assert not list((tmp_path / "run").rglob("*.tmp-*"))
+    pipeline.run(recipe, tmp_path / "run", resume=True)
+    assert json.loads((tmp_path / "run/run.json").read_bytes())["seconds"]["quantize"] is None
+
+
+def snapshot(root: Path) -> dict[str, bytes | None]:
+    return {p.relative_to(root).as_posix(): p.read_bytes() if p.is_file() else None for p in root.rglob("*")}
+
+
+def spoil_nan(folder: Path) -> None:
+    x, y = recipes.items()
+    x[17, 0, 2, 2] = np.nan
+    np.savez(folder / "items.npz", x=x, y=y)
+
+
+def make_file(folder: Path) -> None:
+    (folder / "run").write_text("something of the user's")
+
+
+def make_foreign(folder: Path) -> None:
+    (folder / "run").mkdir()
+    (folder / "run/thesis.tex").write_text("mine")
+
+
+def nothing(_: Path) -> None:
+    pass
+
+
+BAD = {
+    "unknown key": (nothing, ["train.epoch=3"], RecipeError, 3, "epoch"),
+    "value out of range": (nothing, ["prune.ratio=1.5"], RecipeError, 3, "ratio"),
+    "unknown target": (nothing, ["export.targets=[tensorrt-7]"], RecipeError, 3, "tensorrt"),
+    "NaN in the data": (spoil_nan, [], DataError, 3, "17"),
+    "three calibration items": (nothing, ["quantize.calibration_samples=3"], CalibrationError, 3, "32"),
+    "no data file": (nothing, ["data.source=absent.npz"], DataError, 3, "absent.npz"),
+    "no model file": (nothing, ["model={file: absent.py, object: build}"], ModelError, 3, "absent.py"),
+    "model that cannot be captured": (
+        nothing,
+        ["model={file: net.py, object: branching}"],
+        CaptureError,
+        4,
+        "x.sum() > 0",
+    ),
+    "output directory is a file": (make_file, [], OutputError, 2, "file"),
+    "output directory is somebody else's": (make_foreign, [], OutputError, 2, "not a run"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_a_typed_sentence_and_changes_nothing(case: str, tmp_path: Path) -> None:
+    spoil, overrides, kind, exit_code, words = BAD[case]
+    recipe = recipes.project(tmp_path)
+    spoil(tmp_path)
+    before = snapshot(tmp_path)
+    with pytest.raises(EdgekitError) as caught:
+        pipeline.run(recipe, tmp_path / "run", overrides=overrides)
+    assert type(caught.value) is kind
+    assert caught.value.exit_code == exit_code
+    assert words in str(caught.value)
+    assert {k: v for k, v in snapshot(tmp_path).items() if "__pycache__" not in k} == before
+
+
+def test_a_second_process_is_kept_out(tmp_path: Path) -> None:
+    recipe = recipes.project(tmp_path)
+    with disk.claim(tmp_path / "run"), pytest.raises(OutputError, match="in use"):
+        pipeline.run(recipe, tmp_path / "run")
+
+
+def test_a_run_is_not_overwritten_without_a_word(done: Path) -> None:
+    before = snapshot(done / "run")
+    with pytest.raises(OutputError, match="--resume"):
+        pipeline.run(done / "recipe.yaml", done / "run")
+    assert {k: v for k, v in snapshot(done / "run").items() if k != ".edgekit"} == {
+        k: v for k, v in before.items() if k != ".edgekit"
+    }
+
+
+def test_public_name_is_the_pipeline() -> None:
+    assert edgekit.run is pipeline.run
