@@ -2,7 +2,8 @@
 
 from edgekit.data.checks import Finding, check_calibration
 from edgekit.data.dataset import Dataset, load
+from edgekit.data.sources import npz_items
 from edgekit.data.split import Split
 from edgekit.data.vary import augment, vary
 
-__all__ = ["Dataset", "Finding", "Split", "augment", "check_calibration", "load", "vary"]
+__all__ = ["Dataset", "Finding", "Split", "augment", "check_calibration", "load", "npz_items", "vary"]

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
+from numpy.typing import NDArray
 
 from edgekit.data.checks import check_items, check_labels
-from edgekit.data.split import Split
+from edgekit.data.split import Inputs, Split
 from edgekit.errors import DataError, MissingDependency
 
 MAX_BYTES = 4 * 2**30  # of one array, unpacked
@@ -36,18 +37,33 @@ def npz(path: Path) -> Split:
     Raises:
         DataError: the file or an array is missing, damaged, too large, pickled, or of the wrong type or shape.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            x, y = (_array(archive, name, path) for name in ("x", "y"))
-    except (OSError, ValueError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(
-            f"{path} cannot be read as .npz: {error}.", fix="Write it with numpy.savez(path, x=x, y=y)."
-        ) from error
+    x, y = _arrays(path, "x", "y")
+    return Split((_items(path, x),), check_labels(f"{path}: y", y, len(x)))
+
+
+def npz_items(path: Path) -> list[Inputs]:
+    """Read calibration items from ``x`` alone, each with a batch of 1; errors as :func:`npz`."""
+    (x,) = _arrays(path, "x")
+    checked = _items(path, x)
+    return [(checked[i : i + 1],) for i in range(len(checked))]
+
+
+def _items(path: Path, x: Any) -> NDArray[np.float32]:
     if x.dtype == np.float64:
         with np.errstate(over="ignore"):  # what does not fit becomes infinite and is refused by name below
             x = x.astype(np.float32)
     check_items(f"{path}: x", x)
-    return Split((np.ascontiguousarray(x),), check_labels(f"{path}: y", y, len(x)))
+    return np.ascontiguousarray(x)
+
+
+def _arrays(path: Path, *names: str) -> list[Any]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [_array(archive, name, path) for name in names]
+    except (OSError, ValueError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(
+            f"{path} cannot be read as .npz: {error}.", fix="Write it with numpy.savez(path, x=x, y=y)."
+        ) from error
 
 
 def _array(archive: zipfile.ZipFile, name: str, path: Path) -> Any:
