@@ -1,4 +1,4 @@
-"""Small nets that between them hold every way of writing a model that capture, pruning and quantisation must understand."""
+"""Small nets that between them hold every way of writing a model that capture, pruning and quantisation must know."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn import functional
 
 
 class ResidualNet(nn.Module):
-    """Convolutions with batch norm, ReLU6 in place, padding "same", a skip, dropout, both kinds of pool. [N, 3, 12, 12] to [N, 5]."""
+    """Batch norm, ReLU6 in place, padding "same", a skip, dropout, both kinds of pool. [N, 3, 12, 12] to [N, 5]."""
 
     def __init__(self) -> None:
         super().__init__()
