@@ -27,7 +27,7 @@ ORDER = (
     "export",
     "bench",
     "preflight inspection",
-    "results",
+    "stages results",
     "pipeline",
     "cli",
     "__main__",
