@@ -32,6 +32,7 @@ RecipeArgument = Annotated[str, typer.Argument(help="A recipe that ships, or a Y
 GraphArgument = Annotated[Path, typer.Argument(help="A graph saved as .safetensors.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 Output = Annotated[Path, typer.Option("-o", "--out", help="The file to write.")]
+Document = Annotated[Path | None, typer.Option("-o", "--out", help="Also write the JSON document here.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed; the recipe's own by default.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a value of the recipe.")]
 Threads = Annotated[int, typer.Option(help="Threads of one inference.")]
@@ -145,6 +146,7 @@ def export(
     graph: GraphArgument,
     out: Output,
     target: Annotated[str, typer.Option(help="onnxruntime, tensorrt-10 or tensorrt-11.")] = "onnxruntime",
+    seed: Annotated[int, typer.Option("--seed", help="Of the inputs that the file is checked on.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Write an ONNX file for a target and check that it computes what the graph does."""
@@ -152,7 +154,7 @@ def export(
     from edgekit.graph import Graph
 
     _writable(out)
-    report = export_onnx(Graph.load(graph), out, target)
+    report = export_onnx(Graph.load(graph), out, target, seed=seed)
     found = report.validation
     text = f"{out}: opset {report.opset}, {report.bytes:,} bytes"
     difference = f"largest difference {found.max_difference:g} from {found.reference} ({found.validated})"
@@ -167,29 +169,32 @@ def bench(
     warmup: Annotated[int, typer.Option(help="Calls before the first timed one.")] = 10,
     samples: Annotated[int, typer.Option(help="Fewest timed calls.")] = 100,
     seconds: Annotated[float, typer.Option(help="Shortest time.")] = 3.0,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Also write the JSON document here.")] = None,
+    out: Document = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of the inputs.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Measure latency, and energy where there is a sensor, with a verdict on the number."""
-    from edgekit import disk, journal, runtime
+    from edgekit import runtime
     from edgekit.bench import bench as measure
 
     other = runtime.load(against, threads=threads) if against else None
     runner = runtime.load(artefact, threads=threads)
-    result = measure(runner, warmup=warmup, min_samples=samples, min_seconds=seconds, against=other)
-    if out is not None:
-        disk.write_file(out, journal.encode(result.to_json()))
+    result = measure(runner, seed=seed, warmup=warmup, min_samples=samples, min_seconds=seconds, against=other)
+    _document(result.to_json(), out)
     _emit(result.to_json(), as_json, lambda: str(result))
 
 
 @app.command()
 def inspect(
-    artefact: Annotated[Path, typer.Argument(help="A saved graph or an .onnx file.")], as_json: Json = False
+    artefact: Annotated[Path, typer.Argument(help="A saved graph or an .onnx file.")],
+    out: Document = None,
+    as_json: Json = False,
 ) -> None:
     """Show what an artefact holds: nodes, shapes, MACs, source lines; for ONNX what ONNX Runtime makes of it."""
     from edgekit import inspection
 
     content, text = inspection.inspect(artefact)
+    _document(content, out)
     _emit(content, as_json, lambda: text)
 
 
@@ -269,6 +274,13 @@ def _cross_entropy() -> Any:
     import torch
 
     return torch.nn.functional.cross_entropy
+
+
+def _document(content: object, out: Path | None) -> None:
+    if out is not None:
+        from edgekit import disk, journal
+
+        disk.write_file(out, journal.encode(content))
 
 
 def _emit(content: object, as_json: bool, text: Callable[[], str]) -> None:

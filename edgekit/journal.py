@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -62,6 +63,12 @@ class Journal:
             self._progress.say(f"{name}: already done")
         self._folders[name] = folder
         self._metrics[name] = json.loads((folder / METRICS).read_bytes())
+
+    def tidy(self) -> None:
+        """Remove stages of an earlier recipe that this run does not have."""
+        for folder in (self.directory / "stages").iterdir():
+            if folder not in self._folders.values():
+                shutil.rmtree(folder, ignore_errors=True)
 
     def path(self, stage: str, file: str) -> Path:
         """An artefact of a finished stage."""

@@ -70,8 +70,9 @@ def publish(content: dict[str, Any], journal: Journal) -> None:
     place, other = (root / "rejected", root) if failed else (root, root / "rejected")
     place.mkdir(exist_ok=True)
     for export in content["exports"]:
-        disk.write_file(place / export["file"], journal.path("export", export["file"]).read_bytes())
         (other / export["file"]).unlink(missing_ok=True)
+        if not export["failure"]:
+            disk.write_file(place / export["file"], journal.path("export", export["file"]).read_bytes())
     if not failed:
         shutil.rmtree(root / "rejected", ignore_errors=True)
     disk.write_file(root / "results.json", encode(content))
@@ -91,7 +92,7 @@ def _data(job: Job) -> dict[str, Any]:
 
 def _variants(journal: Journal) -> list[dict[str, Any]]:
     exported = journal.metrics("export")
-    files = {entry["file"]: entry for entry in exported["exports"]}
+    files = {entry["file"]: entry for entry in exported["exports"] if not entry["failure"]}
     rows = [_file_row("float", "train", "float.onnx", files, journal)]
     if journal.has("prune"):
         rows.append(_file_row("pruned", "prune", "pruned.onnx", files, journal))
@@ -144,7 +145,7 @@ def _gates(job: Job, content: dict[str, Any]) -> list[dict[str, Any]]:
     """Each bound of the recipe against what was measured; INT8 is judged by the worst of its artefacts."""
     bounds, rows = job.recipe.gates, content["variants"]
     baseline, compressed = rows[0], [row for row in rows if row["name"].startswith("INT8")]
-    gates = []
+    gates = [_gate(f"export for {e['target']}", 0, 1, "files", False) for e in content["exports"] if e["failure"]]
     for split, accuracy in baseline["accuracy"].items():
         if bounds.max_drop is not None:
             drop = 100 * (accuracy - min(row["accuracy"][split] for row in compressed))

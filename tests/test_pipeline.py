@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import recipes
 from numpy.typing import NDArray
 
 import edgekit
-from edgekit import disk, pipeline
+from edgekit import device, disk, pipeline
 from edgekit.errors import (
     CalibrationError,
     CaptureError,
@@ -113,6 +114,9 @@ def test_a_changed_option_runs_again_only_what_depends_on_it(tmp_path: Path) -> 
     pipeline.run(recipe, tmp_path / "run", resume=True, overrides=["quantize.observer=percentile"])
     again = {s.name for s in (tmp_path / "run/stages").iterdir() if (s / "DONE").stat().st_mtime_ns != stamps[s.name]}
     assert again == {"03-quantize", "04-lower", "05-export", "06-bench"}
+    pipeline.run(recipe, tmp_path / "run", resume=True, overrides=["prune=null"])
+    left = sorted(s.name for s in (tmp_path / "run/stages").iterdir())
+    assert left == ["01-train", "02-quantize", "03-lower", "04-export", "05-bench"]
 
 
 @pytest.mark.parametrize("victim", ["01-train/float.safetensors", "04-lower/metrics.json", "05-export/DONE"])
@@ -133,6 +137,7 @@ def test_a_user_model_runs_end_to_end(tmp_path: Path) -> None:
     results = pipeline.run(recipes.project(tmp_path, text), tmp_path / "run")
     exported = next(e for e in results["exports"] if e["target"] == "onnxruntime")
     assert exported["integer_convolutions"] == "2 of 2"
+    assert exported["differing_bytes"] == 0 or not device.has_vnni()
     assert {layer["source"].split(":")[0] for layer in results["layers"]} == {"net.py"}
 
 
@@ -165,6 +170,18 @@ def test_a_failed_gate_keeps_results_and_rejects_the_models(tmp_path: Path) -> N
     assert (tmp_path / "run/model.onnxruntime.onnx").exists()
 
 
+def test_a_target_that_fails_does_not_stop_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = recipes.project(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules["edgekit.export.validate"], "MIN_SQNR_DB", 1e9)
+        with pytest.raises(GateError, match="export for tensorrt-10"):
+            pipeline.run(recipe, tmp_path / "run")
+    results = json.loads((tmp_path / "run/results.json").read_bytes())
+    assert {e["target"]: bool(e["failure"]) for e in results["exports"]} == {"onnxruntime": False, "tensorrt-10": True}
+    assert [p.name for p in (tmp_path / "run/rejected").iterdir()] == ["model.onnxruntime.onnx"]
+    assert "tensorrt-10" in (tmp_path / "run/report.html").read_text()
+
+
 def test_an_interrupt_leaves_a_resumable_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = recipes.project(tmp_path)
 
@@ -172,7 +189,7 @@ def test_an_interrupt_leaves_a_resumable_run(tmp_path: Path, monkeypatch: pytest
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "_lower", interrupted)
+        patch.setattr("edgekit.stages.lower", interrupted)
         with pytest.raises(KeyboardInterrupt):
             pipeline.run(recipe, tmp_path / "run")
     assert json.loads((tmp_path / "run/run.json").read_bytes())["state"] == "interrupted"

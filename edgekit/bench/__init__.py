@@ -27,6 +27,7 @@ def bench(
     runner: Runner,
     *,
     inputs: Sequence[NDArray[Any]] | None = None,
+    seed: int = 0,
     warmup: int = 10,
     warmup_seconds: float = 0.5,
     min_samples: int = 100,
@@ -42,7 +43,8 @@ def bench(
 
     Args:
         runner: the loaded artefact.
-        inputs: one array for each input; values of a fixed seed, batch 1, if None.
+        inputs: one array for each input; values made from ``seed``, batch 1, if None.
+        seed: of the inputs, where none are given.
         warmup: calls before the first timed one, at least.
         warmup_seconds: how long those calls go on, at least.
         min_samples: fewest samples of a valid number.
@@ -54,7 +56,7 @@ def bench(
     Raises:
         DataError: the inputs do not fit the model.
     """
-    arrays = tuple(inputs) if inputs is not None else probe.default_inputs(runner.inputs)
+    arrays = tuple(inputs) if inputs is not None else probe.default_inputs(runner.inputs, seed=seed)
     call = runner.bind(*arrays)
     limits = {
         "warmup": warmup,
@@ -79,7 +81,7 @@ def bench(
         histogram=histogram(samples),
         energy=window.energy(samples),
         verdict=verdict,
-        header=_header(runner, samples, statistics, synthetic=inputs is None),
+        header=_header(runner, samples, statistics, "given" if inputs is not None else f"synthetic, seed {seed}"),
         speedup=None
         if against is None or verdict.level == "invalid"
         else _speedup(call, against.bind(*arrays), limits),
@@ -99,7 +101,7 @@ def _batch(arrays: Sequence[NDArray[Any]]) -> int:
     return int(arrays[0].shape[0]) if arrays and arrays[0].ndim else 1
 
 
-def _header(runner: Runner, samples: Samples, statistics: Statistics, *, synthetic: bool) -> dict[str, Any]:
+def _header(runner: Runner, samples: Samples, statistics: Statistics, inputs: str) -> dict[str, Any]:
     """Everything that a time depends on and that a reader cannot see in it."""
     about = device.describe()
     return {
@@ -110,7 +112,7 @@ def _header(runner: Runner, samples: Samples, statistics: Statistics, *, synthet
         "version": runner.version,
         "threads": runner.threads,
         "ran_on": runner.device,
-        "inputs": "synthetic, seed 0" if synthetic else "given",
+        "inputs": inputs,
         "cuda_graph": "not applicable",
         "transfers": "outputs to host" if runner.device == "cuda" else "not applicable",
         "warmup": samples.warmup,

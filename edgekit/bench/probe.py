@@ -14,12 +14,12 @@ from edgekit.runtime import Runner, TensorInfo
 Arrays = tuple[NDArray[Any], ...]
 
 
-def default_inputs(infos: Sequence[TensorInfo], batch: int = 1) -> Arrays:
-    """Inputs of fixed seed where none are given: normal values, whole numbers 0 and 1; dynamic sizes are ``batch``.
+def default_inputs(infos: Sequence[TensorInfo], batch: int = 1, seed: int = 0) -> Arrays:
+    """Inputs made from a seed where none are given: normal values, whole numbers 0 and 1; dynamic sizes are ``batch``.
 
     Only times may come from them, never a scale or an accuracy.
     """
-    generator = np.random.default_rng(0)
+    generator = np.random.default_rng(seed)
     arrays = []
     for info in infos:
         shape = [batch if size is None else size for size in info.shape]

@@ -46,6 +46,7 @@ def export_onnx(
     *,
     inputs: Sequence[Tensor] | None = None,
     tolerance: float = 1e-4,
+    seed: int = 0,
     example_inputs: Any = None,
 ) -> ExportReport:
     """Write an ONNX file for one target and check it; a graph without fake_quantize goes out as float.
@@ -56,6 +57,7 @@ def export_onnx(
         target: a row of ``targets.toml``: ``onnxruntime``, ``tensorrt-10`` or ``tensorrt-11``.
         inputs: real inputs to validate on, one tensor each; without them values are generated, and the report says so.
         tolerance: for a float file, the difference allowed relative to ``1 + |value|``.
+        seed: of the generated inputs.
 
     Raises:
         UsageError: for an unknown target.
@@ -74,7 +76,7 @@ def export_onnx(
             f"{path.name} for {target} is not sound: {'; '.join(findings[:5])}.", fix="Please report this model."
         )
     data = model.SerializeToString(deterministic=True)
-    values = tuple(inputs) if inputs is not None else generated_inputs(source)
+    values = tuple(inputs) if inputs is not None else generated_inputs(source, seed=seed)
     with tempfile.TemporaryDirectory() as folder:
         candidate = Path(folder) / path.name
         disk.write_file(candidate, data)

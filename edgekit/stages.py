@@ -1,0 +1,136 @@
+"""What each stage of a run does: read the artefact of the stage before, call one public function, leave an artefact.
+
+Each method gets an empty directory for its artefacts and returns its metrics as plain JSON values. Neither holds a time
+or a path, so that the same recipe gives the same bytes; the measurements of :meth:`Stages.bench` are the exception.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgekit import runtime
+from edgekit.bench import bench
+from edgekit.errors import GateError, UnsupportedError
+from edgekit.export import export_onnx
+from edgekit.fuse import layer_errors, lower
+from edgekit.graph import Graph, cost
+from edgekit.graph.canonical import fold_batch_norm
+from edgekit.journal import Journal
+from edgekit.preflight import Job
+from edgekit.progress import Progress
+from edgekit.prune import prune
+from edgekit.quant import quantize
+from edgekit.train import predict, train
+
+Metrics = dict[str, Any]
+
+
+class Stages:
+    """The stages of one run."""
+
+    def __init__(self, job: Job, journal: Journal, progress: Progress) -> None:
+        self._job, self._recipe, self._journal, self._progress = job, job.recipe, journal, progress
+        torch.set_num_threads(job.recipe.threads)
+
+    def train(self, folder: Path) -> Metrics:
+        """Train the captured model: ``float.safetensors``."""
+        options, seed = self._recipe.train, self._recipe.seed
+        result = train(self._job.graph, self._job.data.train, options, seed, progress=self._progress.step)
+        result.graph.save(folder / "float.safetensors")
+        return result.report.to_json() | self._measured(result.graph)
+
+    def prune(self, folder: Path) -> Metrics:
+        """Cut channels and recover by fine-tuning: ``pruned.safetensors``."""
+        options = self._recipe.prune
+        assert options is not None
+        result = prune(
+            self._load("train", "float.safetensors"),
+            options.ratio,
+            importance=options.importance,
+            scope=options.scope,
+            round_to=options.round_to,
+            exclude=options.exclude,
+            data=self._job.training_batches() if options.importance == "taylor" else None,
+            loss=torch.nn.functional.cross_entropy,
+        )
+        graph, metrics = result.graph, result.report.to_json()
+        metrics["accuracy_before_recovery"] = self._job.accuracy(predict(graph))
+        if options.recover is not None:
+            seed, data = self._recipe.seed + 1, self._job.data.train
+            recovered = train(graph, data, options.recover, seed, progress=self._progress.step)
+            graph, metrics["losses"] = recovered.graph, recovered.report.losses
+        graph.save(folder / "pruned.safetensors")
+        return metrics | self._measured(graph)
+
+    def quantize(self, folder: Path) -> Metrics:
+        """Choose scales from the calibration set: ``quantized.safetensors``."""
+        result = quantize(self._float_graph(), self._job.data.calibration.items(), self._recipe.quantize)
+        result.graph.save(folder / "quantized.safetensors")
+        return result.report.to_json() | self._measured(result.graph)
+
+    def lower(self, folder: Path) -> Metrics:
+        """Make the golden, and see what each of its layers lost: ``integer.safetensors``."""
+        quantised = self._load("quantize", "quantized.safetensors")
+        integer = lower(quantised)
+        integer.save(folder / "integer.safetensors")
+        errors = layer_errors(fold_batch_norm(self._float_graph()), quantised, integer, self._test_inputs())
+        return {"layers": [error.to_json() for error in errors]} | self._measured(integer)
+
+    def export(self, folder: Path) -> Metrics:
+        """Write float baselines and one file for each target; a target that fails is a row that says why."""
+        baselines = {"float.onnx": self._load("train", "float.safetensors")}
+        if self._journal.has("prune"):
+            baselines["pruned.onnx"] = self._float_graph()
+        rows = [self._export_one(folder / file, "onnxruntime", graph) for file, graph in baselines.items()]
+        quantised = self._load("quantize", "quantized.safetensors")
+        for target in self._recipe.export.targets:
+            path = folder / f"model.{target}.onnx"
+            try:
+                rows.append(self._export_one(path, target, quantised))
+            except (GateError, UnsupportedError) as error:
+                rows.append({"target": target, "file": path.name, "failure": str(error)})
+        written = {row["file"]: row["target"] for row in rows if not row["failure"]}
+        accuracy = {file: self._file_accuracy(folder / file, target) for file, target in written.items()}
+        return {"exports": rows, "accuracy": accuracy}
+
+    def bench(self, _: Path) -> Metrics:
+        """Latency of every file that a runtime on this machine deploys, each beside the float baseline."""
+        options, item = self._recipe.bench, self._job.data.test.items(1)[0]
+        files = [row["file"] for row in self._journal.metrics("export")["exports"]]
+        limits = options.model_dump(exclude={"threads"})
+        measured, baseline = {}, None
+        for file in files:
+            path = self._journal.path("export", file)
+            if "tensorrt" not in file and path.exists():
+                runner = runtime.load(path, threads=options.threads)
+                measured[file] = bench(runner, inputs=item, against=baseline, **limits).to_json()
+                baseline = baseline or runner
+        return {"bench": measured}
+
+    def _export_one(self, path: Path, target: str, graph: Graph) -> Metrics:
+        tolerance = self._recipe.export.tolerance
+        return export_onnx(graph, path, target, inputs=self._test_inputs(), tolerance=tolerance).to_json()
+
+    def _load(self, stage: str, file: str) -> Graph:
+        return Graph.load(self._journal.path(stage, file))
+
+    def _float_graph(self) -> Graph:
+        """The graph that is quantised: pruned and recovered, or as trained."""
+        pruned = self._journal.has("prune")
+        return self._load("prune", "pruned.safetensors") if pruned else self._load("train", "float.safetensors")
+
+    def _test_inputs(self) -> list[Tensor]:
+        return [torch.from_numpy(array) for array in self._job.data.test.inputs]
+
+    def _file_accuracy(self, path: Path, target: str) -> dict[str, float]:
+        """Accuracy of a file; one for TensorRT runs as plain float ONNX, without optimisation."""
+        runner = runtime.OnnxRunner(path, threads=self._recipe.threads, optimise=target == "onnxruntime")
+        return self._job.accuracy(runner.run)
+
+    def _measured(self, graph: Graph) -> Metrics:
+        size = {"macs": cost.total_macs(graph), "parameters": cost.total_parameters(graph)}
+        return {**size, "accuracy": self._job.accuracy(predict(graph))}
