@@ -1,9 +1,10 @@
 # Every target sets up what it needs: on a fresh machine `make demo` and `make test` are the whole installation.
 #
 #   PYTHON       the interpreter that makes .venv; 3.10 or newer, constraints.txt is tested with 3.11.
-#   TORCH_INDEX  where the torch wheel comes from. Empty: the package index that pip is configured with. PyPI's wheel for
-#                x86 Linux carries CUDA and takes gigabytes; for the CPU build, use PyTorch's own index:
-#                    make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
+#   TORCH_INDEX  where the torch wheel comes from. Empty: the package index that pip is configured with. The default wheel
+#                for x86 Linux carries CUDA and takes gigabytes; for the CPU build, give the index address that PyTorch's
+#                installation page names for "CPU":
+#                    make demo TORCH_INDEX=ADDRESS
 #                torch goes first and alone, so that nothing installed later can choose another build of it.
 
 PYTHON ?= python3
