@@ -1,7 +1,9 @@
 """One spelling for each meaning, so that prune, quant, fuse and export need not know synonyms.
 
-A rule is a triple (match, check, rewrite): ``match`` names the operators, ``check`` returns why the rule does not apply (or an empty
-string), ``rewrite`` edits the node. Rules run once each over all calls, in the order of :data:`RULES`.
+A rule is a triple (match, check, rewrite): ``match`` names the operators, ``check`` returns why the rule does not apply
+(or an empty string), ``rewrite`` edits the node. Rules run once each over all calls, in the order of :data:`RULES`.
+Outputs keep their bits, gradients too but for one corner: where an input lies exactly on a bound, ``clamp`` passes the
+gradient that ``relu6`` and ``hardtanh`` stop.
 """
 
 from __future__ import annotations
@@ -11,12 +13,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import fx
 
-from edgekit.graph import edit
-from edgekit.graph.graph import Graph
+from edgekit.graph import edit, inplace
+from edgekit.graph.fold import fold_batch_norm
+from edgekit.graph.graph import Graph, propagate_shapes
+
+__all__ = ["RULES", "Rule", "canonicalise", "fold_batch_norm"]
 
 aten = torch.ops.aten
+_COPIES = (aten.contiguous.default, aten.clone.default, aten.lift_fresh_copy.default)
+_READ_LAYOUT = (aten.as_strided.default, aten.view.dtype, aten.view_as_complex.default, aten.view_as_real.default)
 
 
 @dataclass(frozen=True)
@@ -32,82 +39,18 @@ class Rule:
 def canonicalise(graph: Graph) -> Graph:
     """Rewrite ``graph`` in place to canonical spelling and refresh it."""
     for rule in RULES:
-        for node in edit.calls(graph.module):
-            if rule.match(node) and not rule.check(node):
-                rule.rewrite(node)
+        if _apply(rule, graph.module):
+            propagate_shapes(graph)  # the next rule asks for shapes
     return graph.refresh()
 
 
-def fold_batch_norm(graph: Graph) -> Graph:
-    """A copy of ``graph`` in which every batch norm behind a convolution or linear is part of its weight and bias.
-
-    The weight becomes ``w * gamma / sqrt(var + eps)`` per output channel, the bias ``(b - mean) * gamma / sqrt(var + eps) + beta``
-    (Jacob et al. 2018, section 3.2), in float64 and rounded once.
-    """
-    graph = graph.copy().eval()
-    for node in edit.calls(graph.module):
-        if node.target is aten.batch_norm.default and not _why_not_folded(node):
-            _fold(graph.module, node)
-    return graph.refresh()
-
-
-def _why_not_folded(norm: fx.Node) -> str:
-    producer = norm.args[0]
-    if not edit.is_call(producer, aten.conv2d.default, aten.linear.default):
-        return "its input is not a convolution or linear"
-    if len(producer.users) > 1:  # type: ignore[union-attr]
-        return "the layer before it has other users"
-    if edit.arguments(norm)["running_mean"] is None:
-        return "it has no running statistics"
-    if edit.is_call(producer, aten.linear.default) and norm.meta["val"].dim() != 2:
-        return "it does not normalise the linear's features"
-    return ""
-
-
-def _fold(module: fx.GraphModule, norm: fx.Node) -> None:
-    layer, parts = edit.input_node(norm), edit.arguments(norm)
-    weight_node = edit.arguments(layer)["weight"]
-    weight = edit.get_tensor(module, weight_node).detach().double()
-    mean, variance = (edit.get_tensor(module, parts[name]).double() for name in ("running_mean", "running_var"))
-    gamma, beta, bias = (_vector(module, node, like=mean, default=d) for node, d in
-                         ((parts["weight"], 1.0), (parts["bias"], 0.0), (edit.arguments(layer)["bias"], 0.0)))  # fmt: skip
-    factor = gamma / torch.sqrt(variance + parts["eps"])
-    path = str(weight_node.target)
-    with_rank = factor.reshape(-1, *[1] * (weight.dim() - 1))
-    new_weight = edit.add_tensor(module, path, nn.Parameter((weight * with_rank).float()), before=layer)
-    new_bias = edit.add_tensor(
-        module,
-        f"{path.rpartition('.')[0]}.bias".lstrip("."),
-        nn.Parameter(((bias - mean) * factor + beta).float()),
-        before=layer,
-    )
-    edit.set_argument(layer, "weight", new_weight)
-    edit.set_argument(layer, "bias", new_bias)
-    norm.replace_all_uses_with(layer)
-
-
-def _vector(module: fx.GraphModule, node: fx.Node | None, like: Tensor, default: float) -> Tensor:
-    return torch.full_like(like, default) if node is None else edit.get_tensor(module, node).detach().double()
-
-
-def _in_place(node: fx.Node) -> bool:
-    return isinstance(node.target, torch._ops.OpOverload) and _functional(node.target) is not None
-
-
-def _functional(target: Any) -> Any:
-    """The operator without the trailing underscore, where ``target`` has one."""
-    name = target._schema.name.rpartition("::")[2]
-    if not name.endswith("_") or name.endswith("__") or target.namespace != "aten":
-        return None
-    return getattr(getattr(aten, name[:-1], None), target._overloadname, None)
-
-
-def _make_functional(node: fx.Node) -> None:
-    """``x.relu_()`` becomes ``y = relu(x)``; whoever read x after it meant y."""
-    changed = edit.input_node(node)
-    order = {other: index for index, other in enumerate(node.graph.nodes)}
-    edit.replace_uses(changed, node, keep=lambda user: order[user] <= order[node])
-    node.target = _functional(node.target)
+def _apply(rule: Rule, module: fx.GraphModule) -> bool:
+    fired = False
+    for node in edit.calls(module):
+        if rule.match(node) and not rule.check(node):
+            rule.rewrite(node)
+            fired = True
+    return fired
 
 
 def _view_of_batch(node: fx.Node) -> bool:
@@ -116,10 +59,11 @@ def _view_of_batch(node: fx.Node) -> bool:
 
 def _not_flatten(node: fx.Node) -> str:
     """Only ``[batch, everything else]`` is a flatten: it then holds no size that pruning would have to edit."""
-    value, size = edit.input_node(node).meta["val"], list(node.args[1])  # type: ignore[arg-type]
-    if len(size) != 2 or value.dim() < 2:
+    value, size = edit.input_node(node).meta["val"], edit.arguments(node)
+    wanted: list[Any] = list(size["shape"] if "shape" in size else size["size"])
+    if len(wanted) != 2 or value.dim() < 2:
         return "the result is not [batch, features]"
-    batch = size[0].meta["val"] if isinstance(size[0], fx.Node) else size[0]
+    batch = wanted[0].meta["val"] if isinstance(wanted[0], fx.Node) else wanted[0]
     return "" if str(batch) == str(value.shape[0]) else "the first dimension is not the batch"
 
 
@@ -133,32 +77,38 @@ def _to_reshape(node: fx.Node) -> None:
 
 
 def _is_bounded(node: fx.Node) -> bool:
-    return edit.is_call(node, aten.hardtanh.default, aten.relu6.default, aten.clamp_min.default, aten.clamp_max.default)
+    return node.target in _BOUNDS
+
+
+_BOUNDS: dict[Any, Callable[[dict[str, Any]], tuple[Any, Any]]] = {
+    aten.hardtanh.default: lambda parts: (parts["min_val"], parts["max_val"]),
+    aten.relu6.default: lambda _: (0.0, 6.0),
+    aten.clamp_min.default: lambda parts: (parts["min"], None),
+    aten.clamp_max.default: lambda parts: (None, parts["max"]),
+}
 
 
 def _to_clamp(node: fx.Node) -> None:
-    parts = edit.arguments(node)
-    low, high = {
-        aten.hardtanh.default: lambda: (parts["min_val"], parts["max_val"]),
-        aten.relu6.default: lambda: (0.0, 6.0),
-        aten.clamp_min.default: lambda: (parts["min"], None),
-        aten.clamp_max.default: lambda: (None, parts["max"]),
-    }[node.target]()  # type: ignore[index]
+    low, high = _BOUNDS[node.target](edit.arguments(node))
     node.target, node.args, node.kwargs = aten.clamp.default, (node.args[0], low, high), {}
 
 
 def _is_global_pool(node: fx.Node) -> bool:
     if node.target is aten.adaptive_avg_pool2d.default:
-        return all(size == 1 for size in node.args[1])  # type: ignore[union-attr]
-    return node.target is aten.mean.dim and node.meta["val"] is not None
+        return list(edit.arguments(node)["output_size"]) == [1, 1]
+    return node.target is aten.mean.dim
 
 
 def _not_spatial_mean(node: fx.Node) -> str:
     rank = edit.input_node(node).meta["val"].dim()
     if rank != 4:
         return "the input is not an image"
-    if node.target is aten.mean.dim and sorted(d % rank for d in edit.arguments(node)["dim"] or []) != [2, 3]:
-        return "the mean is not over height and width"
+    if node.target is aten.mean.dim:
+        parts = edit.arguments(node)
+        if sorted(d % rank for d in parts["dim"] or []) != [2, 3]:
+            return "the mean is not over height and width"
+        if parts["dtype"] is not None:
+            return "the mean changes the type"
     return ""
 
 
@@ -172,17 +122,32 @@ def _to_mean(node: fx.Node) -> None:
 
 def _is_identity(node: fx.Node) -> bool:
     if edit.is_call(node, aten.dropout.default, aten.feature_dropout.default):
-        return node.args[1] == 0.0
+        return bool(edit.arguments(node)["p"] == 0.0)
     if edit.is_call(node, aten.flatten.using_ints):
-        return edit.input_node(node).meta["val"].dim() == 2 and edit.arguments(node)["start_dim"] == 1
-    return edit.is_call(
-        node,
-        aten.alias.default,
-        aten.detach.default,
-        aten.contiguous.default,
-        aten.lift_fresh_copy.default,
-        aten.clone.default,
-    )
+        return bool(edit.input_node(node).meta["val"].dim() == 2 and edit.arguments(node)["start_dim"] == 1)
+    return edit.is_call(node, aten.alias.default, aten.detach.default, *_COPIES)
+
+
+def _copy_matters(node: fx.Node) -> str:
+    if edit.is_call(node, aten.detach.default) and _trains(edit.input_node(node)):
+        return "it stops the gradient"
+    calls = [other.target for other in node.graph.nodes if other.op == "call_function"]
+    if any(isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable for target in calls):
+        return "the graph writes into memory, which may be that of the copy"
+    if node.target in _COPIES and any(target in _READ_LAYOUT for target in calls):
+        return "an operator reads the layout of the memory"
+    return ""
+
+
+def _trains(node: fx.Node) -> bool:
+    """Whether a gradient may flow into a node: all but constants."""
+    return node.op != "get_attr" or edit.get_tensor(_module(node), node).requires_grad
+
+
+def _module(node: fx.Node) -> fx.GraphModule:
+    module = node.graph.owning_module
+    assert module is not None
+    return module
 
 
 def _bypass(node: fx.Node) -> None:
@@ -205,16 +170,9 @@ def _to_numbers(node: fx.Node) -> None:
     kernel = parts["weight"].meta["val"].shape[2:]
     same = [(k - 1) * d // 2 for k, d in zip(kernel, parts["dilation"], strict=True)]
     padding = [0, 0] if parts["padding"] == "valid" else same
+    operands = (parts["input"], parts["weight"], parts["bias"])
     node.target, node.kwargs = aten.conv2d.default, {}
-    node.args = (
-        parts["input"],
-        parts["weight"],
-        parts["bias"],
-        parts["stride"],
-        padding,
-        parts["dilation"],
-        parts["groups"],
-    )
+    node.args = (*operands, parts["stride"], padding, parts["dilation"], parts["groups"])
 
 
 def _always(_: fx.Node) -> str:
@@ -222,11 +180,11 @@ def _always(_: fx.Node) -> str:
 
 
 RULES = (
-    Rule("in-place to functional", _in_place, _always, _make_functional),
+    Rule("in-place to functional", inplace.is_in_place, inplace.why_not_functional, inplace.make_functional),
     Rule("named padding", _named_padding, _one_sided, _to_numbers),
     Rule("bounds as clamp", _is_bounded, _always, _to_clamp),
     Rule("global pool as mean", _is_global_pool, _not_spatial_mean, _to_mean),
     Rule("view as flatten", _view_of_batch, _not_flatten, _to_flatten),
     Rule("view as reshape", _view_of_batch, _always, _to_reshape),
-    Rule("identities", _is_identity, _always, _bypass),
+    Rule("identities", _is_identity, _copy_matters, _bypass),
 )

@@ -72,11 +72,16 @@ def owner(module: nn.Module, path: str) -> tuple[nn.Module, str]:
     return module, last
 
 
+def get_attribute(module: nn.Module, path: str) -> Any:
+    """Whatever a ``get_attr`` node of that path reads: a tensor, or a part of the graph with code of its own."""
+    parent, last = owner(module, path)
+    return getattr(parent, last)
+
+
 def get_by_path(module: nn.Module, path: str) -> Tensor:
     """The parameter, buffer or constant at ``path``."""
-    parent, last = owner(module, path)
-    value = getattr(parent, last)
-    assert isinstance(value, Tensor)
+    value = get_attribute(module, path)
+    assert isinstance(value, Tensor), f"{path} is no tensor"
     return value
 
 
@@ -86,8 +91,12 @@ def get_tensor(module: nn.Module, node: fx.Node) -> Tensor:
 
 
 def set_tensor(module: nn.Module, path: str, value: Tensor) -> None:
-    """Put ``value`` at ``path``: a Parameter as parameter, else a buffer; whatever stood there is replaced."""
+    """Put ``value`` at ``path``: a Parameter as parameter, else a buffer; it takes the place of what stood there."""
     parent, last = owner(module, path)
+    parameter = isinstance(value, nn.Parameter)
+    if last in (parent._parameters if parameter else parent._buffers):
+        setattr(parent, last, value)  # the order of the parameters stays
+        return
     if hasattr(parent, last):
         delattr(parent, last)
     if isinstance(value, nn.Parameter):
@@ -108,7 +117,7 @@ def free_path(module: nn.Module, wanted: str) -> str:
 
 
 def add_tensor(module: fx.GraphModule, wanted: str, value: Tensor, before: fx.Node) -> fx.Node:
-    """Store ``value`` under a free path like ``wanted`` and read it by a new ``get_attr`` node in front of ``before``."""
+    """Store ``value`` under a free path like ``wanted``, read by a new ``get_attr`` node in front of ``before``."""
     path = free_path(module, wanted)
     set_tensor(module, path, value)
     with module.graph.inserting_before(before):
@@ -150,7 +159,7 @@ def replace_uses(old: fx.Node, new: fx.Node, keep: Callable[[fx.Node], bool] = l
 def source_line(node: fx.Node) -> str:
     """``file:line`` and the text of the user's line that made this node; empty where it is not known."""
     frames = list(_FRAME.finditer(node.meta.get("stack_trace") or ""))
-    own = [frame for frame in frames if f"{torch.__name__}/nn/modules" not in frame["file"]] or frames
+    own = [frame for frame in frames if "/torch/nn/" not in frame["file"]] or frames
     if not own:
         return ""
     return f"{own[-1]['file']}:{own[-1]['line']}: {own[-1]['text']}"

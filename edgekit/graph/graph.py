@@ -1,7 +1,8 @@
-"""``Graph``: an ``fx.GraphModule`` of aten and edgekit calls with named inputs and outputs, that runs and trains in PyTorch.
+"""``Graph``: an ``fx.GraphModule`` of aten and edgekit calls with named inputs and outputs, that runs and trains.
 
-The module is what ``torch.export`` gives in its training form, with plain tensors in and out. Everything that a stage has to know
-stands in the nodes and their arguments; ``node.meta["val"]`` holds shapes only, and :meth:`Graph.refresh` makes them anew.
+The module is what ``torch.export`` gives in its training form, with plain tensors in and out. Everything that a stage
+has to know stands in the nodes and their arguments; ``node.meta["val"]`` holds shapes only, and :meth:`Graph.refresh`
+makes them anew.
 """
 
 from __future__ import annotations
@@ -32,6 +33,11 @@ class TensorInfo:
     shape: tuple[int | None, ...]
     dtype: torch.dtype
 
+    @classmethod
+    def of(cls, name: str, value: Tensor) -> TensorInfo:
+        """Take shape and dtype from a tensor, which may be fake."""
+        return cls(name, tuple(known_size(size) for size in value.shape), value.dtype)
+
     def example(self, size: int = 2) -> Tensor:
         """Zeros of this shape, dynamic dimensions set to ``size``."""
         return torch.zeros([size if d is None else d for d in self.shape], dtype=self.dtype)
@@ -57,15 +63,14 @@ class Graph:
 
     def __call__(self, *args: Tensor, **kwargs: Tensor) -> Any:
         """Run on tensors in the order of :attr:`inputs`, or by name; one tensor for one output, else a tuple."""
-        return self.module(*args, *self._by_name(len(args), kwargs))
-
-    def _by_name(self, given: int, kwargs: dict[str, Tensor]) -> list[Tensor]:
-        names = [info.name for info in self.inputs[given:]]
-        if set(names) != set(kwargs):
+        names = [info.name for info in self.inputs]
+        missing = names[len(args) :]
+        if len(args) > len(names) or set(missing) != set(kwargs):
             raise InputError(
-                f"the model takes the inputs {[i.name for i in self.inputs]}, missing {names}, given {sorted(kwargs)}."
+                f"the model takes the inputs {', '.join(names)}; "
+                f"given are {len(args)} by place and by name {', '.join(sorted(kwargs)) or 'none'}."
             )
-        return [kwargs[name] for name in names]
+        return self.module(*args, *(kwargs[name] for name in missing))
 
     @property
     def nodes(self) -> Iterator[fx.Node]:
@@ -76,10 +81,7 @@ class Graph:
     def outputs(self) -> tuple[TensorInfo, ...]:
         """Shape and dtype of each output, dynamic dimensions None."""
         values = [node.meta["val"] for node in self.output_nodes()]
-        return tuple(
-            TensorInfo(name, tuple(d if isinstance(d, int) else None for d in value.shape), value.dtype)
-            for name, value in zip(self.output_names, values, strict=True)
-        )
+        return tuple(TensorInfo.of(name, value) for name, value in zip(self.output_names, values, strict=True))
 
     def output_nodes(self) -> tuple[fx.Node, ...]:
         """The nodes whose values the graph returns."""
@@ -87,8 +89,8 @@ class Graph:
         return (result,) if isinstance(result, fx.Node) else tuple(result)  # type: ignore[arg-type]
 
     def shape(self, node: fx.Node) -> tuple[int, ...]:
-        """Shape of a node's tensor for a batch of 1: every dynamic dimension counts as 1."""
-        return tuple(d if isinstance(d, int) else 1 for d in node.meta["val"].shape)
+        """Shape of a node's tensor for a batch of 1, which is what a dynamic dimension of an input counts as."""
+        return tuple(_at_batch_one(size) for size in node.meta["val"].shape)
 
     def copy(self) -> Graph:
         """A graph of its own: stages edit the copy, never their input."""
@@ -141,14 +143,35 @@ class Graph:
         return show.table(self)
 
 
-def propagate_shapes(graph: Graph) -> None:
+def known_size(size: int | torch.SymInt) -> int | None:
+    """The size of a dimension, None for a dynamic one; torch writes some fixed sizes as symbols, too."""
+    return size if isinstance(size, int) else size.node.maybe_as_int()
+
+
+def _at_batch_one(size: int | torch.SymInt) -> int:
+    if isinstance(size, int):
+        return size
+    expression = size.node.expr
+    return int(expression.xreplace(dict.fromkeys(expression.free_symbols, 1)))
+
+
+class ShapePropagation(FakeTensorProp):
+    """Runs a graph on fake tensors; stored ones are fake too, or a call in place would change them."""
+
+    def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """Return a fake of the stored tensor; of anything else the thing itself."""
+        value = super().get_attr(target, args, kwargs)
+        return self._mode.from_tensor(value, static_shapes=True) if isinstance(value, Tensor) else value
+
+
+def propagate_shapes(graph: Graph, interpreter: type[ShapePropagation] = ShapePropagation) -> None:
     """Set ``meta["val"]`` of every node to a fake tensor, with one symbol for each dynamic dimension."""
     mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
     fakes = [_fake(mode, info) for info in graph.inputs]
     with enable_python_dispatcher(), torch.no_grad():
-        FakeTensorProp(graph.module, mode).propagate_dont_convert_inputs(*fakes)
+        interpreter(graph.module, mode).propagate_dont_convert_inputs(*fakes)
 
 
 def _fake(mode: FakeTensorMode, info: TensorInfo) -> Tensor:
     sizes = [DimDynamic.STATIC if isinstance(d, int) else DimDynamic.DYNAMIC for d in info.shape]
-    return mode.from_tensor(info.example(), symbolic_context=StatelessSymbolicContext(dynamic_sizes=sizes))  # type: ignore[arg-type, no-any-return]
+    return mode.from_tensor(info.example(), symbolic_context=StatelessSymbolicContext(dynamic_sizes=sizes))

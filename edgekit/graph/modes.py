@@ -9,16 +9,22 @@ from edgekit.graph import edit
 
 aten = torch.ops.aten
 
-MODE_ARGUMENT = {
+MODE_ARGUMENT: dict[object, str] = {
     aten.batch_norm.default: "training",
     aten.dropout.default: "train",
     aten.feature_dropout.default: "train",
     aten.alpha_dropout.default: "train",
+    aten.feature_alpha_dropout.default: "train",
     aten.rrelu.default: "training",
     aten.instance_norm.default: "use_input_stats",
     aten.gru.input: "train",
     aten.lstm.input: "train",
+    aten.rnn_tanh.input: "train",
+    aten.rnn_relu.input: "train",
 }
+DROPOUTS = (
+    aten.dropout.default, aten.feature_dropout.default, aten.alpha_dropout.default, aten.feature_alpha_dropout.default,
+)  # fmt: skip
 ATTENTION = aten.scaled_dot_product_attention.default
 
 
@@ -31,6 +37,16 @@ def switch(module: fx.GraphModule, training: bool, attention_dropout: dict[str, 
             edit.set_argument(node, "dropout_p", attention_dropout[node.name] if training else 0.0)
     module.training = training
     module.recompile()
+
+
+def is_dropout(node: fx.Node) -> bool:
+    """Whether a call is dropout of some kind."""
+    return node.target in DROPOUTS
+
+
+def is_training(node: fx.Node) -> bool:
+    """Whether a call that has a mode stands in training mode."""
+    return bool(edit.arguments(node)[MODE_ARGUMENT[node.target]])
 
 
 def _always_own_statistics(node: fx.Node) -> bool:

@@ -1,7 +1,7 @@
-"""What each operator is to quantisation, and the chains that become one integer operator. quant, fuse and export read this file.
+"""What each operator is to quantisation, and the chains that become one integer operator.
 
-A quantised graph is built of *cells*: one float operator, the clamp fused behind it where there is one, and the fake_quantize behind
-those. :func:`cell_at` reads a cell back from its last node.
+quant, fuse and export read this file. A quantised graph is built of *cells*: one float operator, the clamp fused behind
+it where there is one, and the fake_quantize behind those. :func:`cell_at` reads a cell back from its last node.
 """
 
 from __future__ import annotations
@@ -21,21 +21,18 @@ WEIGHTED = (aten.conv2d.default, aten.linear.default)
 JOINS = (aten.add.Tensor,)
 POOLS = (aten.avg_pool2d.default, aten.mean.dim)
 CLAMPS = (aten.relu.default, aten.clamp.default)
-CARRIES = (
-    aten.max_pool2d.default,
-    aten.flatten.using_ints,
-    aten.reshape.default,
-)  # the bytes stay what they are: one scale in and out
+# The bytes stay what they are: one scale in and out.
+CARRIES = (aten.max_pool2d.default, aten.flatten.using_ints, aten.reshape.default)
 UNARY = (
-    aten.sigmoid.default, aten.tanh.default, aten.gelu.default, aten.silu.default, aten.hardswish.default, aten.hardsigmoid.default,
-    aten.elu.default, aten.leaky_relu.default, aten.relu.default, aten.clamp.default,
+    aten.sigmoid.default, aten.tanh.default, aten.gelu.default, aten.silu.default, aten.hardswish.default,
+    aten.hardsigmoid.default, aten.elu.default, aten.leaky_relu.default, aten.relu.default, aten.clamp.default,
 )  # fmt: skip
 RESCALED = WEIGHTED + JOINS + POOLS  # operators that end in a requantisation, whose bounds can hold a clamp
+# The identity in inference.
 TRAINING_ONLY = (
-    aten.dropout.default,
-    aten.feature_dropout.default,
-    aten.alpha_dropout.default,
-)  # the identity in inference
+    aten.dropout.default, aten.feature_dropout.default, aten.alpha_dropout.default,
+    aten.feature_alpha_dropout.default, aten.detach.default,
+)  # fmt: skip
 
 
 def fused_clamp(node: fx.Node) -> fx.Node | None:

@@ -1,4 +1,4 @@
-"""torch.export and the ONNX exporter warn, log and print about their own inner workings; users can do nothing about it."""
+"""torch.export and the ONNX exporter warn, log and print about their own workings; users can do nothing about it."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ import torch
 from torch import fx
 
 from edgekit.graph import cost, edit
+from edgekit.graph.graph import known_size
 
 if TYPE_CHECKING:
     from edgekit.graph.graph import Graph
@@ -44,9 +45,14 @@ def _row(graph: Graph, node: fx.Node) -> tuple[str, ...]:
     )
 
 
+def _size(size: int | torch.SymInt) -> str:
+    known = known_size(size)
+    return "N" if known is None else str(known)
+
+
 def _shape(node: fx.Node) -> str:
     value = node.meta.get("val")
     if not isinstance(value, torch.Tensor):
         return ""
-    sizes = "x".join(str(d) if isinstance(d, int) else "N" for d in value.shape)
+    sizes = "x".join(_size(size) for size in value.shape)
     return f"{str(value.dtype).removeprefix('torch.')}[{sizes}]"
