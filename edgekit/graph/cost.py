@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import fx
+from torch import fx, nn
 
 from edgekit.graph import edit
 from edgekit.graph.graph import Graph
@@ -14,9 +16,14 @@ from edgekit.graph.graph import Graph
 aten = torch.ops.aten
 s8 = torch.ops.edgekit
 
-CONVOLUTIONS = (aten.conv1d.default, aten.conv2d.default, aten.conv3d.default, s8.conv2d_s8.default)
+CONVOLUTIONS = (
+    aten.conv1d.default, aten.conv2d.default, aten.conv3d.default,
+    aten.conv1d.padding, aten.conv2d.padding, aten.conv3d.padding, s8.conv2d_s8.default,
+)  # fmt: skip
+TRANSPOSED = (aten.conv_transpose1d.default, aten.conv_transpose2d.input, aten.conv_transpose3d.input)
 LINEARS = (aten.linear.default, s8.linear_s8.default)
 PRODUCTS = (aten.matmul.default, aten.bmm.default, aten.mm.default)
+RECURRENT = (aten.gru.input, aten.lstm.input, aten.rnn_tanh.input, aten.rnn_relu.input)
 
 
 @dataclass(frozen=True)
@@ -41,38 +48,76 @@ def total_macs(graph: Graph) -> int:
 
 
 def total_parameters(graph: Graph) -> int:
-    """Number of weights and biases, float or integer; shared ones count once."""
-    paths = {str(n.target): n for node in graph.nodes if node.op == "call_function" for n in _stored(node)}
-    return sum(edit.get_tensor(graph.module, node).numel() for node in paths.values())
+    """Number of trainable or frozen parameters, float or integer; shared ones count once."""
+    stored = {id(value): value for node in edit.calls(graph.module) for value in _stored(graph, node)}
+    return sum(value.numel() for value in stored.values())
 
 
 def macs(graph: Graph, node: fx.Node) -> int:
-    """Products that the call adds up: output values times the length of the sum behind each."""
-    if node.target in CONVOLUTIONS:
-        fan_in = math.prod(_shape_of(graph, node, "weight")[1:])
-    elif node.target in LINEARS:
-        fan_in = _shape_of(graph, node, "weight")[-1]
-    elif node.target in PRODUCTS:
-        fan_in = graph.shape(edit.input_node(node))[-1]
-    else:
-        return 0
-    return math.prod(graph.shape(node)) * fan_in
+    """Products that the call adds up: those of matrices, convolutions, attention and recurrent layers."""
+    count = _COUNTS.get(node.target)
+    return count(graph, node) if count is not None else 0
 
 
 def parameters(graph: Graph, node: fx.Node) -> int:
-    """Number of weights and biases that the call reads."""
-    return sum(edit.get_tensor(graph.module, stored).numel() for stored in _stored(node))
+    """Number of parameters that the call reads."""
+    return sum(value.numel() for value in _stored(graph, node))
 
 
-def _stored(node: fx.Node) -> list[fx.Node]:
-    """The tensors behind a call's weight and bias, looking through a weight's fake_quantize."""
+def _stored(graph: Graph, node: fx.Node) -> Iterator[torch.Tensor]:
+    """The parameters behind a call, looking through a weight's fake_quantize; integer layers keep theirs as buffers."""
     if not isinstance(node.target, torch._ops.OpOverload) or node.target is s8.fake_quantize.default:
-        return []
+        return
     parts = edit.arguments(node)
-    found = [parts[name] for name in ("weight", "bias") if isinstance(parts.get(name), fx.Node)]
-    sources = [edit.input_node(n) if edit.is_call(n, s8.fake_quantize.default) else n for n in found]
-    return [n for n in sources if n.op == "get_attr"]
+    named = [parts.get("weight"), parts.get("bias")] if node.target.namespace == "edgekit" else []
+    for source in node.all_input_nodes:
+        read = edit.input_node(source) if edit.is_call(source, s8.fake_quantize.default) else source
+        if read.op == "get_attr":
+            value = edit.get_attribute(graph.module, str(read.target))
+            if isinstance(value, nn.Parameter) or read in named:
+                yield value
+
+
+def _convolution(graph: Graph, node: fx.Node) -> int:
+    return math.prod(graph.shape(node)) * math.prod(_shape_of(graph, node, "weight")[1:])
+
+
+def _transposed(graph: Graph, node: fx.Node) -> int:
+    """Every input value meets the whole kernel of its group."""
+    return math.prod(graph.shape(edit.input_node(node))) * math.prod(_shape_of(graph, node, "weight")[1:])
+
+
+def _linear(graph: Graph, node: fx.Node) -> int:
+    return math.prod(graph.shape(node)) * _shape_of(graph, node, "weight")[-1]
+
+
+def _product(graph: Graph, node: fx.Node) -> int:
+    return math.prod(graph.shape(node)) * graph.shape(edit.input_node(node))[-1]
+
+
+def _attention(graph: Graph, node: fx.Node) -> int:
+    """Queries with keys, then weights with values."""
+    (*outer, queries, width), keys = (_shape_of(graph, node, name) for name in ("query", "key"))
+    return math.prod(outer) * queries * keys[-2] * (width + _shape_of(graph, node, "value")[-1])
+
+
+def _recurrent(graph: Graph, node: fx.Node) -> int:
+    """Every weight matrix meets one vector at each step of time."""
+    parts = edit.arguments(node)
+    steps = graph.shape(parts["input"])[1 if parts["batch_first"] else 0]
+    matrices = [graph.shape(weight) for weight in parts["params"]]
+    return steps * sum(math.prod(shape) for shape in matrices if len(shape) == 2)
 
 
 def _shape_of(graph: Graph, node: fx.Node, argument: str) -> tuple[int, ...]:
     return graph.shape(edit.arguments(node)[argument])
+
+
+_COUNTS: dict[Any, Callable[[Graph, fx.Node], int]] = {
+    **dict.fromkeys(CONVOLUTIONS, _convolution),
+    **dict.fromkeys(TRANSPOSED, _transposed),
+    **dict.fromkeys(LINEARS, _linear),
+    **dict.fromkeys(PRODUCTS, _product),
+    **dict.fromkeys(RECURRENT, _recurrent),
+    aten.scaled_dot_product_attention.default: _attention,
+}
