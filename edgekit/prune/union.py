@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+
+Indices = np.ndarray[Any, np.dtype[np.int64]]
 
 
 class UnionFind:
@@ -11,7 +15,7 @@ class UnionFind:
     def __init__(self) -> None:
         self._parent: list[int] = []
 
-    def new(self, count: int) -> np.ndarray:
+    def new(self, count: int) -> Indices:
         """``count`` new atoms, each a set of its own."""
         first = len(self._parent)
         self._parent.extend(range(first, first + count))
@@ -25,7 +29,7 @@ class UnionFind:
             atom = parent[atom]
         return atom
 
-    def union(self, a: np.ndarray, b: np.ndarray) -> None:
+    def union(self, a: Indices, b: Indices) -> None:
         """Join the sets of ``a[i]`` and ``b[i]`` for every i; both have the same length."""
         for left, right in zip(a.tolist(), b.tolist(), strict=True):
             x, y = self.find(left), self.find(right)
