@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from edgekit import models as models
     from edgekit.bench import bench as bench
     from edgekit.export import export_onnx as export_onnx
-    from edgekit.fuse import lower as lower
+    from edgekit.fuse.lower import lower as lower
     from edgekit.graph import Graph as Graph
-    from edgekit.graph import capture as capture
+    from edgekit.graph.capture import capture as capture
     from edgekit.pipeline import run as run
     from edgekit.prune import prune as prune
     from edgekit.quant import quantize as quantize
