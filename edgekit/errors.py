@@ -38,6 +38,10 @@ class EdgekitError(Exception):
         self.what, self.why, self.fix = what, why, fix
         super().__init__(what)
 
+    def at(self, where: str) -> EdgekitError:
+        """The same error with the place in front that the one who raised it did not know."""
+        return type(self)(f"{where}: {self.what}", self.why, self.fix)
+
     def __str__(self) -> str:
         return f"[{self.code}] " + " ".join(part for part in (self.what, self.why, self.fix) if part)
 

@@ -1,25 +1,22 @@
-"""Post-training quantisation: fold batch norm, decide where to quantise, watch calibration data, write the scales into the graph."""
+"""Post-training quantisation: fold batch norm, decide where to quantise, watch calibration data, store the scales."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
 from edgekit.errors import CalibrationError
-from edgekit.graph import Graph, capture
+from edgekit.graph import Graph, capture, edit
 from edgekit.graph.canonical import fold_batch_norm
-from edgekit.quant import observe, place
+from edgekit.quant import items, observe, place
+from edgekit.quant.items import Item
 from edgekit.recipe import QuantConfig
 
 __all__ = ["QuantReport", "QuantResult", "check", "quantize"]
-
-MIN_SAMPLES = 32
-Item = Any  # a tensor or array, a tuple of them, or a dict of them by input name
 
 
 @dataclass(frozen=True)
@@ -54,12 +51,14 @@ def quantize(
 
     Args:
         graph: a float Graph, or a module together with ``example_inputs``.
-        calibration: items of real inputs, each a tensor, a tuple or a dict by input name, with the batch as first dimension.
+        calibration: items of real inputs, each a tensor, a tuple or a dict by input name; the first dimension of each
+            tensor is the batch.
         config: observer, percentile, per-channel weights, and whether fewer than 32 samples may do.
 
     Raises:
         CalibrationError: for NaN, infinite values, a wrong shape or type, or fewer than 32 samples; names the sample.
         OperatorError: for an operator without an integer form; names it and its source line.
+        NumericsError: for a layer whose sums int32 does not hold; names it and its source line.
     """
     config = config or QuantConfig()
     source = graph if isinstance(graph, Graph) else capture(graph, example_inputs)
@@ -67,13 +66,9 @@ def quantize(
     placed = place.plan(folded)
     observers = {node: observe.make(config) for node in placed.observed}
     samples = _watch(folded, observers, calibration)
-    if samples < MIN_SAMPLES and not config.allow_few:
-        raise CalibrationError(
-            f"the calibration set has {samples} samples; at least {MIN_SAMPLES} are needed.",
-            fix="Give more real samples, or set allow_few (--allow-few) if these are all there are.",
-        )
+    items.check_count(samples, config.allow_few)
     scales = {node: observe.scale(observer) for node, observer in observers.items()}
-    dead = tuple(node.name for node, observer in observers.items() if observer.limit() == 0)
+    dead = tuple(node.name for node, observer in observers.items() if observe.is_dead(observer))
     report = QuantReport(samples, {node.name: float(scale) for node, scale in scales.items()}, dead)
     place.insert(folded, placed, scales, config.per_channel)
     return QuantResult(folded, report)
@@ -94,9 +89,9 @@ def _watch(graph: Graph, observers: Mapping[fx.Node, observe.Observer], calibrat
     samples = 0
     with torch.no_grad():
         for item in calibration:
-            inputs = _checked(graph, item, samples)
+            inputs, count = items.checked(graph, item, samples)
             interpreter.run(*inputs)
-            samples += len(inputs[0])
+            samples += count
     return samples
 
 
@@ -109,41 +104,11 @@ class _Watching(fx.Interpreter):
         """Run one node and show its value to the node's observer."""
         value = super().run_node(n)
         if n in self._observers:
+            if not bool(torch.isfinite(value).all()):
+                raise CalibrationError(
+                    f"{edit.describe(n)} gives NaN or infinite values on the calibration data.",
+                    "A scale cannot be taken from them.",
+                    "Look at the weights of this layer and the ones before it.",
+                )
             self._observers[n].see(value)
         return value
-
-
-def _checked(graph: Graph, item: Item, first: int) -> Sequence[Tensor]:
-    """The item as tensors in the order of the graph's inputs; ``first`` is the number of its first sample."""
-    values = _ordered(graph, item, first)
-    for info, value in zip(graph.inputs, values, strict=True):
-        fixed = [d is None or d == size for d, size in zip(info.shape, value.shape, strict=False)]
-        if value.dim() != len(info.shape) or not all(fixed) or value.dtype != info.dtype:
-            shape = [("N" if d is None else d) for d in info.shape]
-            raise CalibrationError(
-                f"calibration sample {first}: input {info.name} is {value.dtype} {list(value.shape)}, the model takes {info.dtype} {shape}."
-            )
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            row = int((~torch.isfinite(value.flatten(1))).any(1).nonzero()[0]) if value.dim() > 1 else 0
-            raise CalibrationError(
-                f"calibration sample {first + row}: input {info.name} holds NaN or an infinite value.",
-                fix="Clean the data or drop the sample.",
-            )
-    return values
-
-
-def _ordered(graph: Graph, item: Item, first: int) -> list[Tensor]:
-    names = [info.name for info in graph.inputs]
-    if isinstance(item, Mapping):
-        if set(item) != set(names):
-            raise CalibrationError(
-                f"calibration sample {first}: got the inputs {sorted(item)}, the model takes {names}."
-            )
-        item = [item[name] for name in names]
-    values = [item] if isinstance(item, (Tensor, np.ndarray)) else list(item)
-    if len(values) != len(names):
-        raise CalibrationError(
-            f"calibration sample {first}: got {len(values)} inputs, the model takes {len(names)} ({', '.join(names)}).",
-            fix="An item is exactly the inputs; leave labels out.",
-        )
-    return [torch.as_tensor(value) for value in values]

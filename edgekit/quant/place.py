@@ -1,7 +1,8 @@
 """Where to quantise: a plan made of rules (match, check), carried out by :func:`insert`.
 
-The result holds the superset of pairs that ONNX Runtime wants: behind every convolution and linear, also in front of an addition, and
-one in front of a fused clamp that shares the clamp's scale. Export for TensorRT removes some of them; nothing else adds any.
+The result holds the superset of pairs that ONNX Runtime wants: behind every convolution and linear, also in front of an
+addition, and one in front of a fused clamp that shares the clamp's scale. Export for TensorRT removes some of them;
+nothing else adds any.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
-from edgekit.errors import OperatorError
-from edgekit.graph import Graph, edit, patterns
+from edgekit.errors import NumericsError, OperatorError, UnsupportedError
+from edgekit.graph import Graph, edit, fold, patterns
 from edgekit.ops import numerics
 
 aten = torch.ops.aten
+TINY = torch.finfo(torch.float32).tiny
 
 
 @dataclass
@@ -52,6 +54,8 @@ def plan(graph: Graph) -> Plan:
 
     Raises:
         OperatorError: for the first operator that cannot be quantised, with its source line.
+        NumericsError: for a layer whose sums int32 does not hold, with its source line.
+        UnsupportedError: for a graph without operators.
     """
     result = Plan()
     for node in graph.nodes:
@@ -59,6 +63,8 @@ def plan(graph: Graph) -> Plan:
             result.own(node)
         elif node.op == "call_function" and node not in result.scale_of:
             _place(graph, result, node)
+    if not any(True for _ in edit.calls(graph.module)):
+        raise UnsupportedError("the graph has no operator: there is nothing to quantise.")
     return result
 
 
@@ -69,10 +75,17 @@ def _place(graph: Graph, result: Plan, node: fx.Node) -> None:
     reason = rule.check(graph, result, node) if rule else "the operator has no integer form"
     if rule is None or reason:
         raise OperatorError(
-            f"{edit.describe(node)} cannot be quantised: {reason}.",
+            f"{edit.describe(_user_of_constant(node))} cannot be quantised: {reason}.",
             fix="Leave the model in float, or replace the operator.",
         )
     rule.place(result, node)
+
+
+def _user_of_constant(node: fx.Node) -> fx.Node:
+    """Whoever reads a tensor made from nothing, such as the first state of a GRU: that is what users know."""
+    while node.users and not any(isinstance(n.meta.get("val"), Tensor) for n in node.all_input_nodes):
+        node = next(iter(node.users))
+    return node
 
 
 def _rescaled(result: Plan, node: fx.Node) -> None:
@@ -86,51 +99,51 @@ def _carried(result: Plan, node: fx.Node) -> None:
     result.scale_of[node] = result.scale_of[edit.input_node(node)]
 
 
-def _input_is_float(result: Plan, node: fx.Node) -> str:
-    missing = [n.name for n in node.all_input_nodes if n.op != "get_attr" and n not in result.scale_of and _is_float(n)]
-    return f"its input {missing[0]} is not quantised" if missing else ""
-
-
-def _is_float(node: fx.Node) -> bool:
-    value = node.meta.get("val")
-    return isinstance(value, Tensor) and value.is_floating_point()
+def _input_is_quantised(_: Graph, result: Plan, node: fx.Node) -> str:
+    source = edit.input_node(node)
+    return "" if source in result.scale_of else f"its input {source.name} is not a quantised activation"
 
 
 def _weighted(graph: Graph, result: Plan, node: fx.Node) -> str:
     parts = edit.arguments(node)
     if parts["weight"].op != "get_attr" or (parts["bias"] is not None and parts["bias"].op != "get_attr"):
-        return "its weight is computed, not stored"
-    return _input_is_float(result, node)
+        return "its weight or bias is computed, not stored"
+    try:
+        numerics.check_reduction(edit.get_tensor(graph.module, parts["weight"])[0].numel())
+    except NumericsError as error:
+        raise error.at(edit.describe(node)) from error
+    return _input_is_quantised(graph, result, node)
 
 
-def _join(graph: Graph, result: Plan, node: fx.Node) -> str:
-    if len(node.args) < 2 or not all(
-        isinstance(operand, fx.Node) and operand in result.scale_of for operand in node.args[:2]
-    ):
+def _join(_: Graph, result: Plan, node: fx.Node) -> str:
+    operands = node.args[:2]
+    if len(operands) < 2 or not all(isinstance(n, fx.Node) and n in result.scale_of for n in operands):
         return "an addition needs two activations"
-    if edit.arguments(node)["alpha"] != 1 or graph.shape(node.args[0]) != graph.shape(node.args[1]):  # type: ignore[arg-type]
+    first, second = (edit.operand(node, index).meta["val"].shape for index in (0, 1))
+    if edit.arguments(node)["alpha"] != 1 or first != second:
         return "an addition with broadcasting or alpha has no integer form"
     return ""
 
 
 def _pool(graph: Graph, result: Plan, node: fx.Node) -> str:
-    parts = edit.arguments(node)
-    rank = len(graph.shape(edit.input_node(node)))
-    if rank != 4 or (node.target is aten.mean.dim and sorted(d % rank for d in parts["dim"]) != [2, 3]):
-        return "only pools over height and width have an integer form"
-    return _input_is_float(result, node)
+    parts, rank = edit.arguments(node), len(graph.shape(edit.input_node(node)))
+    if rank != 4 or (node.target is aten.mean.dim and sorted(d % rank for d in parts["dim"] or []) != [2, 3]):
+        return "only pools over height and width of [N, C, H, W] have an integer form"
+    return _input_is_quantised(graph, result, node)
 
 
-def _unary(graph: Graph, result: Plan, node: fx.Node) -> str:
-    return _input_is_float(result, node)
+def _batch_norm(_: Graph, __: Plan, node: fx.Node) -> str:
+    return f"batch norm has an integer form only as part of the layer before it, and {fold.why_not_folded(node)}"
 
 
 RULES = (
     Rule("weighted", patterns.WEIGHTED, _weighted, _rescaled),
     Rule("join", patterns.JOINS, _join, _rescaled),
     Rule("pool", patterns.POOLS, _pool, _rescaled),
-    Rule("carry", patterns.CARRIES + patterns.TRAINING_ONLY, _unary, _carried),
-    Rule("unary", patterns.UNARY, _unary, Plan.own),
+    Rule("max pool", (aten.max_pool2d.default,), _pool, _carried),
+    Rule("carry", patterns.CARRIES + patterns.TRAINING_ONLY, _input_is_quantised, _carried),
+    Rule("unary", patterns.UNARY, _input_is_quantised, Plan.own),
+    Rule("batch norm", (aten.batch_norm.default,), _batch_norm, Plan.own),
 )
 
 
@@ -140,8 +153,8 @@ def insert(graph: Graph, placed: Plan, scales: dict[fx.Node, Tensor], per_channe
     stored = {node: _store(graph, f"{node.name}_scale", scale, first_call) for node, scale in scales.items()}
     for node in placed.scale_of:
         if node.target in patterns.WEIGHTED:
-            source = scales[placed.scale_of[edit.input_node(node)]]
-            _quantize_weight(graph, node, source, per_channel)
+            before, behind = placed.scale_of[edit.input_node(node)], placed.scale_of[node]
+            _quantize_weight(graph, node, scales[before], scales[behind], per_channel)
     for node, observed in placed.scale_of.items():
         if node.target not in patterns.TRAINING_ONLY:
             arguments, name = (node, stored[observed]), f"{node.name}_q"
@@ -158,14 +171,25 @@ def _store(graph: Graph, name: str, value: Tensor, before: fx.Node) -> fx.Node:
     return edit.add_tensor(graph.module, name, value, before)
 
 
-def _quantize_weight(graph: Graph, layer: fx.Node, input_scale: Tensor, per_channel: bool) -> None:
+def _quantize_weight(graph: Graph, layer: fx.Node, before: Tensor, behind: Tensor, per_channel: bool) -> None:
+    """Put fake_quantize in front of a layer's weight; ``before`` and ``behind`` are the scales of input and output."""
     parts = edit.arguments(layer)
     weight = edit.get_tensor(graph.module, parts["weight"])
     bias = None if parts["bias"] is None else edit.get_tensor(graph.module, parts["bias"])
-    scale = numerics.weight_scale(weight, bias, input_scale)
+    scale = _without_dead(numerics.weight_scale(weight, bias, before), before, behind)
     if not per_channel:
         scale = scale.max().expand_as(scale).contiguous()
     node = _store(graph, f"{layer.name}_weight_scale", scale, layer)
     arguments = (parts["weight"], node, 0, -numerics.WEIGHT_MAX, numerics.WEIGHT_MAX)
     fake = edit.call_before(layer, patterns.FAKE_QUANTIZE, arguments, f"{layer.name}_weight_q")
     edit.set_argument(layer, "weight", fake)
+
+
+def _without_dead(scale: Tensor, before: Tensor, behind: Tensor) -> Tensor:
+    """Scale 1 for a channel so weak that a product of scales would not be a normal number, as weight decay leaves them.
+
+    A sum below 2^31 steps of less than 2^-33 output steps each rounds to 0 whatever the input, so nothing is lost.
+    """
+    step, output = scale.double() * before.double(), behind.double()
+    dead = (step < output * 2.0**-33) & ((step < TINY) | (step < output * TINY))
+    return torch.where(dead, torch.ones_like(scale), scale)
