@@ -1,7 +1,8 @@
 """The integer Graph, the golden: between the first quantize and the last dequantize every tensor is int8 or int32.
 
-One rule for each kind of operator, a triple (match, check, rewrite): ``rewrite`` reads a cell (operator, fused clamp, scale) and writes
-one integer call, named like the float operator. Weights, biases, multipliers and tables are computed here once and carried as buffers.
+One rule for each kind of operator, a triple (match, check, rewrite): ``rewrite`` reads a cell (operator, fused clamp,
+scale) and writes one integer call, named like the float operator. Weights, biases, multipliers and tables are computed
+here once and carried as buffers.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from edgekit.errors import OperatorError, UsageError
+from edgekit.errors import NumericsError, OperatorError, UsageError
 from edgekit.graph import Graph, edit, patterns
 from edgekit.graph.graph import propagate_shapes
 from edgekit.graph.patterns import Cell
@@ -23,28 +24,31 @@ aten, s8 = torch.ops.aten, torch.ops.edgekit
 
 
 def lower(graph: Graph) -> Graph:
-    """The integer graph of a quantised one. Its inputs and outputs stay float; it runs on every tier with the same bytes.
+    """The integer graph of a quantised one. Its inputs and outputs stay float; every tier gives the same bytes.
 
     Raises:
         UsageError: for a graph without fake_quantize.
         OperatorError: for an operator that stays float; names it and its source line.
+        NumericsError: for a scale, ratio or bias outside the range in which INT8 arithmetic is exact; the same.
     """
     found = patterns.cells(graph.module)
     if not found:
         raise UsageError("the graph is not quantised.", fix="Call ek.quantize first.")
     _refuse_islands(graph, found)
-    work = _Lowering(graph)
+    work, ends = _Lowering(graph), {cell.end: cell for cell in found}
     for node in graph.nodes:
         if node.op == "placeholder":
             work.values[node] = work.structure.placeholder(node.name)
-    for cell in found:
-        work.cell(cell)
+        elif node in ends:
+            work.cell(ends[node])
+        elif _is_size(node):
+            work.size(node)
     return work.finish()
 
 
 @dataclass
 class _Lowering:
-    """The graph under construction: ``values`` maps each node of the source whose bytes exist to the new node that holds them."""
+    """The graph under construction; ``values`` maps nodes of the source to the new nodes with their bytes or sizes."""
 
     source: Graph
     structure: fx.Graph = field(default_factory=fx.Graph)
@@ -56,9 +60,16 @@ class _Lowering:
         reason = rule.check(self.source, cell) if rule else "no rule knows it"
         if rule is None or reason:
             raise OperatorError(f"{edit.describe(cell.body)} cannot be lowered: {reason}.")
-        new = rule.rewrite(self, cell)
+        try:
+            new = rule.rewrite(self, cell)
+        except NumericsError as error:
+            raise error.at(edit.describe(cell.body)) from error
         edit.copy_source(cell.body, new)
         self.values[cell.end] = new
+
+    def size(self, node: fx.Node) -> None:
+        """Copy a call that computes a size, such as the batch that a reshape keeps."""
+        self.values[node] = self.structure.node_copy(node, self.value)
 
     def value(self, node: fx.Node) -> fx.Node:
         """The new node with the bytes of ``node``; dropout is looked through."""
@@ -77,7 +88,7 @@ class _Lowering:
         return self.structure.create_node("call_function", target, args, name=cell.body.name)
 
     def bounds(self, cell: Cell) -> tuple[int, int]:
-        """q bounds of the cell's output: those of its clamp, quantised."""
+        """Q bounds of the cell's output: those of its clamp, quantised."""
         if cell.clamp is None:
             return numerics.S8_MIN, numerics.S8_MAX
         return numerics.bounds(*patterns.clamp_bounds(cell.clamp), self.scale(cell.end))
@@ -96,6 +107,10 @@ class _Lowering:
         return self.structure.call_function(s8.dequantize.default, (self.value(node), scale))
 
 
+def _is_size(node: fx.Node) -> bool:
+    return node.op == "call_function" and not isinstance(node.meta.get("val"), Tensor)
+
+
 def _bytes_of(node: fx.Node) -> fx.Node:
     while node.target in patterns.TRAINING_ONLY:
         node = edit.input_node(node)
@@ -107,7 +122,7 @@ def _refuse_islands(graph: Graph, found: list[Cell]) -> None:
     known = {node for cell in found for node in (cell.body, cell.inner, cell.clamp, cell.end)}
     for node in edit.calls(graph.module):
         weight = node.target is patterns.FAKE_QUANTIZE and patterns.is_weight(node)
-        if node not in known and not weight and node.target not in patterns.TRAINING_ONLY:
+        if node not in known and not weight and not _is_size(node) and node.target not in patterns.TRAINING_ONLY:
             raise OperatorError(
                 f"{edit.describe(node)} is not quantised and would stay float.",
                 fix="Call ek.quantize on the whole graph.",
@@ -145,11 +160,24 @@ def integer_layer(graph: Graph, cell: Cell) -> IntegerLayer:
     weight, weight_scale = (edit.get_tensor(graph.module, fake[name]).detach() for name in ("x", "scale"))
     input_scale = edit.get_tensor(graph.module, patterns.scale_node(_bytes_of(edit.input_node(cell.body))))
     q = numerics.quantize(weight, weight_scale, fake["axis"], fake["lo"], fake["hi"])
-    if parts["bias"] is None:
-        bias = torch.zeros(len(weight_scale), dtype=torch.int32)
-    else:
-        bias = numerics.quantize_bias(edit.get_tensor(graph.module, parts["bias"]), input_scale, weight_scale)
+    bias = torch.zeros(len(weight_scale), dtype=torch.int32)
+    if parts["bias"] is not None:
+        real = edit.get_tensor(graph.module, parts["bias"]).detach()
+        _check_sums(q, real, input_scale * weight_scale)
+        bias = numerics.quantize_bias(real, input_scale, weight_scale)
     return IntegerLayer(q, bias, weight_scale, input_scale)
+
+
+def _check_sums(q: Tensor, bias: Tensor, step: Tensor) -> None:
+    """A bias that was trained after its scale was chosen may have outgrown int32; every input must leave it room."""
+    numerics.check_scale(step, "the scale of the bias")
+    largest = (bias.double() / step.double()).abs().round() - numerics.S8_MIN * q.double().abs().flatten(1).sum(1)
+    if not bool((largest < 2.0**31).all()):
+        raise NumericsError(
+            "the bias does not fit int32 beside the sum of products.",
+            "It changed since the scales were chosen.",
+            "Quantise the model again.",
+        )
 
 
 def _stored_layer(work: _Lowering, cell: Cell) -> tuple[fx.Node, ...]:
@@ -175,13 +203,13 @@ def _lower_convolution(work: _Lowering, cell: Cell) -> fx.Node:
 
 
 def _lower_add(work: _Lowering, cell: Cell) -> fx.Node:
-    operands, scale = cell.body.args[:2], work.scale(cell.end)
-    ratios = [numerics.add_ratio(work.scale(operand), scale) for operand in operands]  # type: ignore[arg-type]
-    values = [work.value(operand) for operand in operands]  # type: ignore[arg-type]
+    operands, scale = [edit.operand(cell.body, index) for index in (0, 1)], work.scale(cell.end)
+    ratios = [numerics.add_ratio(work.scale(operand), scale) for operand in operands]
+    values = [work.value(operand) for operand in operands]
     return work.call(cell, s8.add_s8.default, *values, *ratios, *work.bounds(cell))
 
 
-def _pool_geometry(graph: Graph, body: fx.Node) -> tuple[list[int], list[int], list[int], bool, bool, int | None]:
+def pool_geometry(graph: Graph, body: fx.Node) -> tuple[list[int], list[int], list[int], bool, bool, int | None]:
     """kernel, stride, padding, ceil_mode, count_include_pad, divisor_override; a mean is one window over the image."""
     parts = edit.arguments(body)
     if body.target is aten.mean.dim:
@@ -205,7 +233,7 @@ def _pair(value: Any) -> list[int]:
 
 
 def _lower_average(work: _Lowering, cell: Cell) -> fx.Node:
-    kernel, stride, padding, ceil_mode, include_pad, divisor = _pool_geometry(work.source, cell.body)
+    kernel, stride, padding, ceil_mode, include_pad, divisor = pool_geometry(work.source, cell.body)
     source = edit.input_node(cell.body)
     table = numerics.pool_multipliers(work.scale(source), work.scale(cell.end), kernel[0] * kernel[1], divisor)
     multiplier = work.stored(f"{cell.body.name}.multiplier", table)
@@ -222,14 +250,14 @@ def _lower_max_pool(work: _Lowering, cell: Cell) -> fx.Node:
 
 
 def _lower_shape(work: _Lowering, cell: Cell) -> fx.Node:
-    return work.call(cell, cell.body.target, work.value(edit.input_node(cell.body)), *cell.body.args[1:])  # type: ignore[arg-type]
+    sizes = fx.map_arg(cell.body.args[1:], work.value)
+    return work.call(cell, edit.overload(cell.body), work.value(edit.input_node(cell.body)), *sizes)
 
 
-def _same_scale(graph: Graph, cell: Cell) -> str:
+def _same_scale(_: Graph, cell: Cell) -> str:
     before = patterns.scale_node(_bytes_of(edit.input_node(cell.body)))
-    return (
-        "" if before.target == cell.scale.target else "it moves bytes, but its output has another scale than its input"
-    )
+    same = before.target == cell.scale.target
+    return "" if same else "it moves bytes, but its output has another scale than its input"
 
 
 def _lower_unary(work: _Lowering, cell: Cell) -> fx.Node:

@@ -8,11 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx
 
 from edgekit.graph import Graph, cost, edit, patterns
 from edgekit.ops import numerics
+
+_HOPELESS_DB = -3000.0  # below what any finite float32 values give; JSON has no infinity
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class LayerError:
         operator: what it calls.
         source: file and line of the user's code.
         macs: multiply-accumulates for a batch of 1.
-        sqnr_db: ``10 log10(sum f^2 / sum (f - i)^2)`` over all items; None where nothing differs.
+        sqnr_db: of float and dequantised integer values over all items; None where nothing differs.
     """
 
     name: str
@@ -54,16 +57,24 @@ def layer_errors(folded: Graph, quantised: Graph, integer: Graph, inputs: Sequen
         if cell.body.op == "call_function":
             scale = edit.get_tensor(quantised.module, cell.scale)
             node = nodes[cell.body.name]
-            noise = _sqnr(expected[cell.real.name], numerics.dequantize(got[node.name], scale))
+            noise = sqnr_db(expected[cell.real.name], numerics.dequantize(got[node.name], scale))
             operator = edit.operator_name(node).partition(".")[2]
             errors.append(LayerError(node.name, operator, _place(node), cost.macs(integer, node), noise))
     return tuple(errors)
 
 
-def _sqnr(signal: Tensor, other: Tensor) -> float | None:
-    noise = float((signal.double() - other.double()).square().sum())
-    power = float(signal.double().square().sum())
-    return 10 * math.log10(power / noise) if noise and power else None
+def sqnr_db(reference: Any, other: Any) -> float | None:
+    """Signal to quantisation noise, ``10 log10(sum r^2 / sum (r - o)^2)``, in dB; None where nothing differs.
+
+    Values that are NaN or infinite in one and not in the other give -3000.
+    """
+    signal, got = np.asarray(reference, np.float64), np.asarray(other, np.float64)
+    if np.array_equal(signal, got, equal_nan=True):
+        return None
+    power, noise = float(np.square(signal).sum()), float(np.square(signal - got).sum())
+    if not math.isfinite(noise):
+        return _HOPELESS_DB
+    return 10 * math.log10(max(power, np.finfo(np.float64).tiny) / max(noise, np.finfo(np.float64).tiny))
 
 
 def _place(node: fx.Node) -> str:
