@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from operator import mul
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from edgekit.data import Split, augment
-from edgekit.errors import DataError
+from edgekit.errors import DataError, UsageError
 from edgekit.graph import Graph
 from edgekit.recipe import TrainConfig
 
@@ -46,7 +47,7 @@ def train(
     seed: int,
     *,
     loss: Loss = torch.nn.functional.cross_entropy,
-    progress: Progress = lambda done, total: None,
+    progress: Progress | None = None,
 ) -> TrainResult:
     """Train a copy of ``graph`` on a split with SGD or Adam.
 
@@ -59,26 +60,40 @@ def train(
         progress: called after every step.
 
     Raises:
-        DataError: where the loss stops being finite; names the epoch.
+        DataError: where there are no items, or the loss stops being finite; names the epoch.
+        UsageError: for a graph without parameters, such as an integer one.
     """
-    graph = graph.copy().train()
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    steps = config.epochs * len(_starts(len(split), config.batch_size))
+    if not len(split):
+        raise DataError("the training set is empty.")
+    graph, rng = graph.copy().train(), np.random.default_rng(seed)
+    starts = _starts(len(split), config.batch_size)
+    steps = config.epochs * len(starts)
     optimizer = _optimizer(graph, config)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(config, step, max(steps, 1)))
-    losses, done = [], 0
-    for epoch in range(config.epochs):
-        total = 0.0
-        for inputs, targets in _batches(split, config, rng):
-            value = _step(graph, inputs, targets, loss, optimizer)
-            schedule.step()
-            total, done = total + value * len(targets), done + 1
-            progress(done, steps)
-        losses.append(total / len(split))
-        if not math.isfinite(total):
-            raise DataError(f"the loss is not finite in epoch {epoch + 1}.", fix="Lower the learning rate or check the data.")
+    losses: list[float] = []
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for epoch in range(config.epochs):
+            values, sizes = [], []
+            for inputs, targets in _batches(split, starts, config, rng):
+                values.append(_step(graph, inputs, targets, loss, optimizer))
+                sizes.append(len(targets))
+                schedule.step()
+                if progress is not None:
+                    progress(epoch * len(starts) + len(values), steps)
+            losses.append(sum(map(mul, values, sizes)) / sum(sizes))
+            _check_finite(graph, losses[-1], epoch)
     return TrainResult(graph.eval(), TrainReport(tuple(losses)))
+
+
+def _check_finite(graph: Graph, loss: float, epoch: int) -> None:
+    """The weights too: the last step of all is followed by no loss that would show what it did."""
+    finite = all(bool(torch.isfinite(value).all()) for value in graph.module.state_dict().values())
+    if not math.isfinite(loss) or not finite:
+        raise DataError(
+            f"the {'weights are' if math.isfinite(loss) else 'loss is'} not finite in epoch {epoch + 1}.",
+            fix="Lower the learning rate or check the data.",
+        )
 
 
 def _step(graph: Graph, inputs: list[Tensor], targets: Tensor, loss: Loss, optimizer: torch.optim.Optimizer) -> float:
@@ -92,6 +107,8 @@ def _step(graph: Graph, inputs: list[Tensor], targets: Tensor, loss: Loss, optim
 
 def _optimizer(graph: Graph, config: TrainConfig) -> torch.optim.Optimizer:
     parameters = [parameter for _, parameter in graph.named_parameters()]
+    if not parameters:
+        raise UsageError("the graph has no parameters to train.", fix="Train it before it is lowered to integers.")
     rate, decay = config.learning_rate, config.weight_decay
     if config.optimizer == "adam":
         return torch.optim.Adam(parameters, rate, weight_decay=decay)
@@ -104,13 +121,16 @@ def _rate(config: TrainConfig, step: int, steps: int) -> float:
 
 
 def _starts(items: int, size: int) -> range:
-    """Where batches start; a last batch of one item is left out, since batch norm needs two."""
-    return range(0, items - 1, size)
+    """Where batches start; a last batch of one item is left out where others are larger: batch norm needs two."""
+    alone = size > 1 and items > size and items % size == 1
+    return range(0, items - alone, size)
 
 
-def _batches(split: Split, config: TrainConfig, rng: np.random.Generator) -> Iterator[tuple[list[Tensor], Tensor]]:
+def _batches(
+    split: Split, starts: range, config: TrainConfig, rng: np.random.Generator
+) -> Iterator[tuple[list[Tensor], Tensor]]:
     order = rng.permutation(len(split))
-    for start in _starts(len(split), config.batch_size):
+    for start in starts:
         batch = split.take(order[start : start + config.batch_size])
         arrays = [augment(array, rng) for array in batch.inputs] if config.augment else batch.inputs
         yield [torch.from_numpy(array) for array in arrays], torch.from_numpy(batch.targets)
