@@ -1,14 +1,16 @@
-"""Writing artefacts: :func:`export_onnx` places Q/DQ for the target, writes the file, lints it, runs it and reports the difference."""
+"""Writing artefacts: :func:`export_onnx` places Q/DQ for the target, writes, lints and runs the file, and compares."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from onnx.checker import check_model
+from onnx import ModelProto
+from onnx.checker import ValidationError, check_model
+from onnx.shape_inference import InferenceError
 from torch import Tensor, nn
 
 from edgekit import disk
@@ -16,9 +18,10 @@ from edgekit.errors import ExportMismatch
 from edgekit.export import qdq
 from edgekit.export.lint import lint
 from edgekit.export.onnx import to_onnx
-from edgekit.export.validate import Validation, generated_inputs, sqnr_db, validate
+from edgekit.export.validate import Validation, generated_inputs, validate
+from edgekit.fuse import sqnr_db
 from edgekit.graph import Graph, capture, patterns
-from edgekit.targets import onnx_target
+from edgekit.targets import OnnxTarget, onnx_target
 
 __all__ = ["ExportReport", "Validation", "export_onnx", "sqnr_db"]
 
@@ -35,8 +38,8 @@ class ExportReport:
 
     def to_json(self) -> dict[str, Any]:
         """The report as one flat JSON object."""
-        flat = asdict(self)
-        return {key: value for key, value in flat.items() if key != "validation"} | flat["validation"]
+        flat: dict[str, Any] = asdict(self)
+        return {key: value for key, value in flat.items() if key != "validation"} | self.validation.to_json()
 
 
 def export_onnx(
@@ -61,6 +64,7 @@ def export_onnx(
 
     Raises:
         UsageError: for an unknown target.
+        UnsupportedError: for an operator that ONNX at the target's opset lacks.
         ExportMismatch: where lint finds something or the file does not compute what it should; nothing is written then.
     """
     row, path = onnx_target(target), Path(path)
@@ -69,12 +73,7 @@ def export_onnx(
     quantised = bool(patterns.cells(source.module))
     placed = qdq.place(source, row) if quantised else source
     model = to_onnx(placed, row)
-    check_model(model, full_check=True)
-    findings = lint(model, row, quantised)
-    if findings:
-        raise ExportMismatch(
-            f"{path.name} for {target} is not sound: {'; '.join(findings[:5])}.", fix="Please report this model."
-        )
+    _check(model, row, quantised, path.name)
     data = model.SerializeToString(deterministic=True)
     values = tuple(inputs) if inputs is not None else generated_inputs(source, seed=seed)
     with tempfile.TemporaryDirectory() as folder:
@@ -87,5 +86,17 @@ def export_onnx(
         )
     disk.write_file(path, data)
     if inputs is None:
-        result = Validation(**(asdict(result) | {"validated": f"{result.validated}, generated"}))
+        result = replace(result, validated=f"{result.validated}, generated")
     return ExportReport(target, path.name, row.opset, len(data), result)
+
+
+def _check(model: ModelProto, target: OnnxTarget, quantised: bool, name: str) -> None:
+    try:
+        check_model(model, full_check=True)
+        findings = lint(model, target, quantised)
+    except (ValidationError, InferenceError) as error:
+        findings = [f"the ONNX checker says: {error}"]
+    if findings:
+        raise ExportMismatch(
+            f"{name} for {target.name} is not sound: {'; '.join(findings[:5])}.", fix="Please report this model."
+        )

@@ -1,11 +1,13 @@
-"""Our own check of an ONNX file, stricter than the ONNX checker: what TensorRT or ONNX Runtime would refuse, or silently run in float."""
+"""Our own check of an ONNX file, stricter than the ONNX checker: what a target would refuse, or run in float."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from edgekit.targets import OnnxTarget
@@ -13,6 +15,7 @@ from edgekit.targets import OnnxTarget
 _TINY = float(np.finfo(np.float32).tiny)
 _WEIGHTED = ("Conv", "Gemm", "MatMul")
 _ACTIVATIONS = ("Relu", "Clip")
+_MOVES = ("Reshape", "Transpose")  # what may stand between a DequantizeLinear and the layer that reads it
 
 
 class _View:
@@ -20,6 +23,7 @@ class _View:
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.nodes = list(model.graph.node)
+        self.outputs = {value.name for value in model.graph.output}
         self.constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
         self.constants |= {
             n.output[0]: numpy_helper.to_array(n.attribute[0].t)
@@ -36,11 +40,21 @@ class _View:
         """The operator that makes a value, or nothing."""
         return self.producer[name].op_type if name in self.producer else ""
 
+    def moved_from(self, name: str) -> str:
+        """The value that a chain of operators which move values begins with."""
+        while self.kind_behind(name) in _MOVES:
+            name = self.producer[name].input[0]
+        return name
+
+    def readers(self, name: str) -> int:
+        """How many nodes and graph outputs read a value."""
+        return len(self.users.get(name, [])) + (name in self.outputs)
+
 
 def lint(model: onnx.ModelProto, target: OnnxTarget, quantised: bool) -> list[str]:
     """Everything that is wrong with a file for ``target``, a sentence each; an empty list is a clean file."""
     view = _View(model)
-    findings = [*_header(model, target), *_pairs(view, target)]
+    findings = [*_header(model, target), *_metadata(model), *_pairs(view, target)]
     if quantised:
         findings += _layers(view, target)
         if target.activation == "int8":
@@ -52,11 +66,22 @@ def _header(model: onnx.ModelProto, target: OnnxTarget) -> Iterator[str]:
     versions = {entry.domain: entry.version for entry in model.opset_import}
     if versions != {"": target.opset}:
         yield f"the operator sets are {versions}, not opset {target.opset}"
+    if model.functions:
+        yield f"it defines functions of its own: {', '.join(f.name for f in model.functions)}"
     for node in model.graph.node:
         if node.domain:
             yield f"{node.name} is {node.domain}::{node.op_type}, which no plain ONNX reader knows"
-        if node.doc_string or node.metadata_props:
-            yield f"{node.name} carries metadata of the machine that wrote it"
+    for tensor in model.graph.initializer:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            yield f"{tensor.name} is stored in another file"
+
+
+def _metadata(model: onnx.ModelProto) -> Iterator[str]:
+    graph = model.graph
+    parts: list[Any] = [*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer]
+    for name, part in [("the model", model), ("the graph", graph), *((part.name, part) for part in parts)]:
+        if part.doc_string or part.metadata_props:
+            yield f"{name} carries metadata of the machine that wrote it"
 
 
 def _pairs(view: _View, target: OnnxTarget) -> Iterator[str]:
@@ -72,21 +97,17 @@ def _pairs(view: _View, target: OnnxTarget) -> Iterator[str]:
         yield from _zero_point(view, node, target)
         if node.op_type == "QuantizeLinear":
             yield from _closed(view, node)
-        elif node.input[0] in view.constants and scale.ndim == 1:
-            yield from _axis(view, node, scale)
+        yield from _axis(view, node, scale)
 
 
 def _zero_point(view: _View, node: onnx.NodeProto, target: OnnxTarget) -> Iterator[str]:
-    stored = node.input[0] in view.constants
     zero_point = view.constants.get(node.input[2]) if len(node.input) > 2 else None
-    if stored:
+    if node.input[0] in view.constants:
         if zero_point is not None and zero_point.any():
             yield f"{node.name} gives a weight a zero point other than 0"
-    elif (
-        zero_point is None
-        or zero_point.dtype.name != target.activation
-        or bool((zero_point != target.zero_point).any())
-    ):
+        return
+    right = zero_point is not None and zero_point.dtype.name == target.activation
+    if zero_point is None or not right or bool((zero_point != target.zero_point).any()):
         yield f"{node.name} is not {target.activation} with zero point {target.zero_point}"
 
 
@@ -95,15 +116,23 @@ def _closed(view: _View, quantize: onnx.NodeProto) -> Iterator[str]:
     name = quantize.output[0]
     readers = view.users.get(name, [])
     if len(readers) == 1 and readers[0].op_type == "Clip":
-        readers = view.users.get(readers[0].output[0], [])
-    if not readers or any(n.op_type != "DequantizeLinear" or n.input[1:] != quantize.input[1:] for n in readers):
+        name = readers[0].output[0]
+        readers = view.users.get(name, [])
+    same = all(n.op_type == "DequantizeLinear" and n.input[1:] == quantize.input[1:] for n in readers)
+    if not readers or not same or name in view.outputs:
         yield f"{quantize.name} is not closed by DequantizeLinear with its own scale and zero point"
 
 
-def _axis(view: _View, node: onnx.NodeProto, scale: np.ndarray) -> Iterator[str]:
+def _axis(view: _View, node: onnx.NodeProto, scale: NDArray[Any]) -> Iterator[str]:
+    """One scale for an activation; for what is stored one, or one for each output channel, which is axis 0."""
+    if scale.ndim == 0:
+        return
+    if node.input[0] not in view.constants:
+        yield f"{node.name} has {scale.size} scales; an activation has one"
+        return
     axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
     shape = view.constants[node.input[0]].shape
-    if not -len(shape) <= axis < len(shape) or shape[axis] != scale.size:
+    if not shape or axis not in (0, -len(shape)) or shape[axis] != scale.size:
         yield f"{node.name} has {scale.size} scales along axis {axis} of {shape}"
 
 
@@ -111,22 +140,41 @@ def _layers(view: _View, target: OnnxTarget) -> Iterator[str]:
     for node in view.nodes:
         if node.op_type not in _WEIGHTED:
             continue
-        if any(view.kind_behind(name) != "DequantizeLinear" for name in node.input[:2]):
+        sources = [view.moved_from(name) for name in node.input[:2]]
+        if any(view.kind_behind(name) != "DequantizeLinear" for name in sources):
             yield f"{node.name} does not read dequantised values on both sides: it would run in float"
             continue
-        weight = view.constants.get(view.producer[node.input[1]].input[0])
+        weight = view.constants.get(view.producer[sources[1]].input[0])
         if weight is None or weight.dtype != np.int8:
             yield f"the weight of {node.name} is not stored as int8"
-        if len(node.input) > 2 and target.bias == "int32" and view.kind_behind(node.input[2]) != "DequantizeLinear":
-            yield f"the bias of {node.name} is not stored as int32"
+        if len(node.input) > 2:
+            yield from _bias(view, node, target)
+
+
+def _bias(view: _View, node: onnx.NodeProto, target: OnnxTarget) -> Iterator[str]:
+    name = node.input[2]
+    if target.bias == "int32":
+        name = view.producer[name].input[0] if view.kind_behind(name) == "DequantizeLinear" else ""
+    if name not in view.constants or view.constants[name].dtype.name != target.bias:
+        yield f"the bias of {node.name} is not stored as {target.bias}"
 
 
 def _fusions(view: _View) -> Iterator[str]:
-    """TensorRT fuses convolution + addition + activation only without pairs in between, and with one on the skip branch."""
+    """TensorRT fuses convolution, addition and activation only with no pair in between and one on the skip branch."""
     for node in view.nodes:
-        if node.op_type in _ACTIVATIONS and view.kind_behind(node.input[0]) == "DequantizeLinear":
+        if node.op_type in _ACTIVATIONS and _is_own_pair(view, node.input[0]):
             pair = view.producer[view.producer[node.input[0]].input[0]]
             if view.kind_behind(pair.input[0]) in (*_WEIGHTED, "Add"):
                 yield f"a pair stands between {pair.input[0]} and {node.name}"
-        if node.op_type == "Add" and all(view.kind_behind(name) in _WEIGHTED for name in node.input):
+        behind = [view.kind_behind(view.moved_from(name)) for name in node.input]
+        is_bias = any(name in view.constants for name in node.input)
+        if node.op_type == "Add" and not is_bias and "DequantizeLinear" not in behind:
             yield f"no branch of {node.name} has a pair"
+
+
+def _is_own_pair(view: _View, name: str) -> bool:
+    """Whether a value comes from a Q/DQ pair that nobody else reads; a pair with more readers has to be there."""
+    if view.kind_behind(name) != "DequantizeLinear" or view.readers(name) > 1:
+        return False
+    quantized = view.producer[name].input[0]
+    return view.kind_behind(quantized) == "QuantizeLinear" and view.readers(quantized) == 1

@@ -1,7 +1,8 @@
-"""The bytes of an ONNX file: torch's exporter on a placed graph, our operators spelled as plain Q/DQ, then a clean-up."""
+"""The bytes of an ONNX file: torch's exporter on a placed graph, our operators spelled as plain Q/DQ, a clean-up."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -9,41 +10,37 @@ import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
-from onnxscript import ir
-from onnxscript import opset18 as op
+from onnxscript import ir, opset18
+from torch import fx
 
 from edgekit import __version__
-from edgekit.errors import UnsupportedError
-from edgekit.graph import Graph
+from edgekit.errors import OperatorError, UnsupportedError
+from edgekit.graph import Graph, edit
 from edgekit.graph.quiet import quiet
 from edgekit.ops import numerics
 from edgekit.targets import OnnxTarget
 
+op: Any = opset18  # its stubs know no constants
 IR_VERSION = 10  # the newest that ONNX Runtime 1.20 and the parser of TensorRT 10 read
 _NUMPY = {"uint8": np.uint8, "int8": np.int8}
 
 
 def to_onnx(graph: Graph, target: OnnxTarget) -> onnx.ModelProto:
-    """An ONNX model of a placed (or float) graph at the target's opset, without metadata; the same graph gives the same bytes.
+    """An ONNX model of a placed (or float) graph at the target's opset; the same graph gives the same bytes.
 
     Raises:
-        UnsupportedError: where the exporter cannot write the target's opset.
+        OperatorError: for an operator that ONNX would compute otherwise.
+        UnsupportedError: where the exporter cannot write an operator, or not at the target's opset.
     """
-    example = tuple(info.example() for info in graph.inputs)
-    dynamic = tuple({d: torch.export.Dim.AUTO for d, size in enumerate(i.shape) if size is None} for i in graph.inputs)
+    for node in edit.calls(graph.module):
+        _check(node)
     with quiet(), torch.no_grad():
-        program = torch.onnx.export(
-            graph.module,
-            example,
-            dynamo=True,
-            opset_version=target.opset,
-            dynamic_shapes=dynamic,
-            external_data=False,
-            verbose=False,
-            input_names=[info.name for info in graph.inputs],
-            output_names=list(graph.output_names),
-            custom_translation_table=translations(target),
-        )
+        try:
+            program = torch.onnx.export(graph.module, **_options(graph, target))
+        except torch.onnx.OnnxExporterError as error:
+            raise UnsupportedError(
+                f"the graph cannot be written as ONNX for {target.name}.", f"{_innermost(error)}."
+            ) from error
     assert program is not None
     model: onnx.ModelProto = program.model_proto
     written = {entry.domain: entry.version for entry in model.opset_import}
@@ -52,7 +49,40 @@ def to_onnx(graph: Graph, target: OnnxTarget) -> onnx.ModelProto:
             f"{target.name} needs opset {target.opset}, the exporter wrote {written}.",
             fix="An operator of this model has no form in that opset.",
         )
-    return _clean(model, graph)
+    return _clean(model)
+
+
+def _options(graph: Graph, target: OnnxTarget) -> dict[str, Any]:
+    """Arguments of ``torch.onnx.export``; the batch stays dynamic."""
+    return {
+        "args": tuple(info.example() for info in graph.inputs),
+        "dynamo": True,
+        "opset_version": target.opset,
+        "dynamic_shapes": tuple(
+            {d: torch.export.Dim.AUTO for d, size in enumerate(info.shape) if size is None} for info in graph.inputs
+        ),
+        "external_data": False,
+        "verbose": False,
+        "input_names": [info.name for info in graph.inputs],
+        "output_names": list(graph.output_names),
+        "custom_translation_table": translations(target),
+    }
+
+
+def _innermost(error: BaseException) -> str:
+    """The first line of the exception that all others came from."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def _check(node: fx.Node) -> None:
+    """Refuse what the exporter would drop without a word."""
+    if node.target is torch.ops.aten.avg_pool2d.default and edit.arguments(node)["divisor_override"] is not None:
+        raise OperatorError(
+            f"{edit.describe(node)} cannot be exported: ONNX has no average pool with a divisor of its own.",
+            fix="Leave out divisor_override, and scale the layer behind instead.",
+        )
 
 
 def translations(target: OnnxTarget) -> dict[Callable[..., Any], Callable[..., Any]]:
@@ -63,6 +93,7 @@ def translations(target: OnnxTarget) -> dict[Callable[..., Any], Callable[..., A
         return op.Constant(value=numpy_helper.from_array(np.array(value, kind)))
 
     def fake_quantize(x: Any, scale: Any, axis: int | None = None, lo: int = -128, hi: int = 127) -> Any:
+        assert axis is None, "weights are stored as integers"
         zero_point = integer(offset)
         q = op.QuantizeLinear(x, scale, zero_point)
         if (lo, hi) != (numerics.S8_MIN, numerics.S8_MAX):
@@ -77,34 +108,45 @@ def translations(target: OnnxTarget) -> dict[Callable[..., Any], Callable[..., A
         zero_point = op.Constant(value=numpy_helper.from_array(np.zeros([*scale.shape], np.int8)))
         return op.DequantizeLinear(x, scale, zero_point, **attributes)
 
+    def linear(x: Any, weight: Any, bias: Any = None) -> Any:
+        """One Gemm over all rows: ONNX Runtime has it in integers, bias and all, unlike MatMul and Add."""
+        if len(x.shape) <= 2:
+            return op.Gemm(x, weight, bias, transB=1)
+        features, fan_in = (int(size) for size in weight.shape)
+        rows = op.Reshape(x, op.Constant(value_ints=[-1, fan_in]))
+        sizes = op.Concat(op.Shape(x, end=-1), op.Constant(value_ints=[features]), axis=0)
+        return op.Reshape(op.Gemm(rows, weight, bias, transB=1), sizes)
+
     def mean(x: Any, dim: Any = None, keepdim: bool = False, dtype: int = -1) -> Any:
+        assert dtype == -1, "canonical graphs hold no mean that changes the type"
         if len(x.shape) == 4 and sorted(dim or []) == [2, 3] and keepdim:
             return op.GlobalAveragePool(x)  # which ONNX Runtime has in integers, unlike ReduceMean
         return op.ReduceMean(x, op.Constant(value_ints=list(dim or [])), keepdims=int(keepdim))
 
     s8 = torch.ops.edgekit
-    return {
+    table = {
         s8.fake_quantize.default: fake_quantize,
         s8.dequantize.default: dequantize,
         torch.ops.aten.mean.dim: mean,
     }
+    return table | ({torch.ops.aten.linear.default: linear} if target.activation == "uint8" else {})
 
 
-def _clean(model: onnx.ModelProto, graph: Graph) -> onnx.ModelProto:
+def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
     """Drop what leaks the builder's paths and makes the file twice as long; name the batch; say who wrote it."""
     model.ir_version = IR_VERSION
     model.producer_name, model.producer_version = "edgekit", __version__
-    values = [*model.graph.input, *model.graph.output, *model.graph.value_info, *model.graph.initializer]
+    values = [*model.graph.input, *model.graph.output, *model.graph.initializer]
     for part in (model, model.graph, *model.graph.node, *values):
         del part.metadata_props[:]
         part.doc_string = ""
     model.graph.name = "edgekit"
     del model.graph.value_info[:]
-    names = {symbol: f"batch{'' if not i else i}" for i, symbol in enumerate(_symbols(model))}
+    names = {symbol: f"batch{i or ''}" for i, symbol in enumerate(_symbols(model))}
     for value in (*model.graph.input, *model.graph.output):
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param:
-                dim.dim_param = names.get(dim.dim_param, dim.dim_param)
+                dim.dim_param = re.sub(r"\w+", lambda word: names.get(word[0], word[0]), dim.dim_param)
     return model
 
 

@@ -1,8 +1,9 @@
 """One quantised Graph, its Q/DQ pairs placed for one target.
 
-The Graph carries the superset of pairs that ONNX Runtime wants. Here a copy is rewritten to exactly what the file will hold: weights and
-biases become stored integers behind ``dequantize``, a fused clamp becomes the bounds of its fake_quantize (ONNX Runtime) or stands alone
-in front of it (TensorRT), and for TensorRT the pairs that would break its fusions go. No pair is ever added.
+The Graph carries the superset of pairs that ONNX Runtime wants. Here a copy is rewritten to exactly what the file will
+hold: weights and biases become stored integers behind ``dequantize``, a fused clamp becomes the bounds of its
+fake_quantize (ONNX Runtime) or stands alone in front of it (TensorRT), and for TensorRT the pairs that would break its
+fusions go. No pair is ever added.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from __future__ import annotations
 import torch
 from torch import fx
 
-from edgekit.fuse.lower import IntegerLayer, integer_layer
+from edgekit.errors import OperatorError
+from edgekit.fuse.lower import IntegerLayer, integer_layer, pool_geometry
 from edgekit.graph import Graph, edit, patterns
 from edgekit.graph.patterns import Cell
-from edgekit.ops import numerics
+from edgekit.ops import numerics, window
 from edgekit.targets import OnnxTarget
 
 aten = torch.ops.aten
@@ -21,20 +23,32 @@ DEQUANTIZE = torch.ops.edgekit.dequantize.default
 
 
 def place(graph: Graph, target: OnnxTarget) -> Graph:
-    """A copy of a quantised graph whose fake_quantize nodes are the Q/DQ pairs of the target's file."""
+    """A copy of a quantised graph whose fake_quantize nodes are the Q/DQ pairs of the target's file.
+
+    Raises:
+        OperatorError: for an operator that the target computes otherwise in integers.
+    """
     placed = graph.copy().eval()
     _drop_training_only(placed)
     for cell in patterns.cells(placed.module):
         if cell.body.target in patterns.WEIGHTED:
             _store_integers(placed, cell, target)
-        if target.activation == "uint8":
-            _clamp_in_integers(placed, cell)
-        else:
-            _clamp_in_float(cell)
-    if target.activation == "int8":
-        for cell in patterns.cells(placed.module):
-            _open_main_branch(cell)
+    rewrite = _for_onnxruntime if target.activation == "uint8" else _for_tensorrt
+    rewrite(placed)
     return placed.refresh()
+
+
+def _for_onnxruntime(graph: Graph) -> None:
+    for cell in patterns.cells(graph.module):
+        _check_pool(graph, cell)
+        _clamp_in_integers(graph, cell)
+
+
+def _for_tensorrt(graph: Graph) -> None:
+    for cell in patterns.cells(graph.module):
+        _clamp_in_float(cell)
+    for cell in patterns.cells(graph.module):
+        _open_main_branch(cell)
 
 
 def _store_integers(graph: Graph, cell: Cell, target: OnnxTarget) -> None:
@@ -68,10 +82,33 @@ def _clamp_in_integers(graph: Graph, cell: Cell) -> None:
     cell.end.replace_all_uses_with(cell.inner)
 
 
+def _check_pool(graph: Graph, cell: Cell) -> None:
+    """ONNX Runtime 1.32 divides by a wrong number in integers where ``ceil_mode`` lets a last window hang over."""
+    if cell.body.target is not aten.avg_pool2d.default:
+        return
+    kernel, stride, padding = pool_geometry(graph, cell.body)[:3]
+    size, windows = (graph.shape(node)[2:] for node in (edit.input_node(cell.body), cell.body))
+    if windows != window.output_size("avg_pool2d", size, kernel, stride, padding):
+        raise OperatorError(
+            f"{edit.describe(cell.body)} cannot be exported for ONNX Runtime: in integers it divides the sum of a "
+            "window that hangs over the image by the wrong number.",
+            fix="Leave out ceil_mode, or pad the image.",
+        )
+
+
 def _clamp_in_float(cell: Cell) -> None:
-    """``body -> Q -> clamp -> Q`` becomes ``body -> clamp -> Q``: a pair in between would break TensorRT's fusion."""
+    """``body -> Q -> clamp -> Q`` becomes ``body -> clamp -> Q``: a pair in between would break TensorRT's fusion.
+
+    The pair also goes where the clamp has a scale of its own, because dropout stood in between; unless others read it.
+    """
     if cell.inner is not None:
         cell.inner.replace_all_uses_with(cell.body)
+    elif cell.body.target in patterns.CLAMPS:
+        pair = edit.input_node(cell.body)
+        if pair.target is patterns.FAKE_QUANTIZE and len(pair.users) == 1:
+            body = edit.input_node(pair)
+            if body.target in patterns.RESCALED:
+                cell.body.replace_input_with(pair, body)
 
 
 def _open_main_branch(cell: Cell) -> None:
@@ -81,8 +118,9 @@ def _open_main_branch(cell: Cell) -> None:
     """
     if cell.body.target not in patterns.JOINS:
         return
-    for pair in (edit.operand(cell.body, 0), edit.operand(cell.body, 1)):
-        if pair.target is patterns.FAKE_QUANTIZE and len(pair.users) == 1:
+    operands = edit.operand(cell.body, 0), edit.operand(cell.body, 1)
+    for pair, other in (operands, operands[::-1]):
+        if pair is not other and pair.target is patterns.FAKE_QUANTIZE and len(pair.users) == 1:
             layer = edit.input_node(pair)
             if layer.target in patterns.WEIGHTED:
                 cell.body.replace_input_with(pair, layer)
@@ -93,3 +131,4 @@ def _drop_training_only(graph: Graph) -> None:
     for node in edit.calls(graph.module):
         if node.target in patterns.TRAINING_ONLY:
             node.replace_all_uses_with(edit.input_node(node))
+            graph.module.graph.erase_node(node)

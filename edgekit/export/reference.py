@@ -1,7 +1,7 @@
-"""What TensorRT computes from a placed graph, in exact integers: the reference for its files where no TensorRT is at hand.
+"""What TensorRT computes from a placed graph, in exact integers: the reference for its files without a TensorRT.
 
-TensorRT keeps a convolution's result unrounded until the addition fused behind it. So sums of products are exact integers, scaled once
-in float64; whatever stands between them and the next quantisation works on those float64 values.
+TensorRT keeps a convolution's result unrounded until the addition fused behind it. So sums of products are exact
+integers, scaled once in float64; whatever stands between them and the next quantisation works on float64 values.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class TensorRTReference(fx.Interpreter):
             return _accumulate(target, *args)
         return super().call_function(target, tuple(_real(a) for a in args), dict(kwargs))
 
-    def output(self, target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    def output(self, target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ARG002
         """The outputs as float64 tensors."""
         result = args[0]
         return tuple(_real(r) for r in result) if isinstance(result, (tuple, list)) else _real(result)
