@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+torch.set_num_threads(1)  # two test processes with two threads each wait for each other most of the time
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the same for the processes that tests start
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # before anything imports triton
 
