@@ -1,5 +1,8 @@
-"""Small reference nets, and the one explicit way to a net of the user's own."""
+"""Reference nets, small and published, and the one explicit way to a net of the user's own."""
 
-from edgekit.models.build import build, create, names
+from edgekit.models.build import build, create
+from edgekit.models.catalogue import MODELS, names
+from edgekit.models.examples import example, example_inputs
+from edgekit.models.table import Row, describe, show, table
 
-__all__ = ["build", "create", "names"]
+__all__ = ["MODELS", "Row", "build", "create", "describe", "example", "example_inputs", "names", "show", "table"]

@@ -14,16 +14,8 @@ from typing import Any
 from torch import nn
 
 from edgekit.errors import ModelError, did_you_mean
-from edgekit.models.mlp import mlp
-from edgekit.models.resnet8 import ResNet8
+from edgekit.models.catalogue import check, find
 from edgekit.recipe import ModelConfig
-
-MODELS: dict[str, Callable[..., nn.Module]] = {"mlp": mlp, "resnet8": ResNet8}
-
-
-def names() -> tuple[str, ...]:
-    """Return the names of the nets that ship."""
-    return tuple(MODELS)
 
 
 def create(name: str, **kwargs: Any) -> nn.Module:
@@ -32,9 +24,9 @@ def create(name: str, **kwargs: Any) -> nn.Module:
     Raises:
         ModelError: there is no such net, or it does not take these arguments.
     """
-    if name not in MODELS:
-        raise ModelError(f"There is no model {name!r}.{did_you_mean(name, MODELS)}", fix=f"Known: {', '.join(MODELS)}.")
-    model: nn.Module = _call(MODELS[name], kwargs, name)
+    entry = find(name)
+    check(name, kwargs, entry.defaults)
+    model: nn.Module = _call(entry.build, kwargs, name)
     return model
 
 
@@ -87,6 +79,8 @@ def _import(path: Path) -> ModuleType:
 def _call(factory: Callable[..., Any], args: dict[str, Any], what: str) -> Any:
     try:
         return factory(**args)
+    except ModelError:
+        raise
     except (Exception, SystemExit) as error:  # the user's code may raise anything
         where = _line(error, None)
         raise ModelError(
