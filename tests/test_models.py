@@ -1,31 +1,140 @@
-"""The nets that ship have the published shape; a user's own file is built, or refused with the line that is wrong."""
+"""The nets that ship run, learn and are captured; a user's own file is built, or refused by the line."""
 
 from __future__ import annotations
 
+import functools
+import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from nets import tensors
+from torch import Tensor, nn
+from torch.nn import functional
 
 from edgekit import models
 from edgekit.errors import ModelError
+from edgekit.graph import Graph, capture, cost
+from edgekit.models import transformer
 from edgekit.recipe import ModelConfig
+
+every_net = pytest.mark.parametrize("name", models.names())
 
 
 def parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def test_resnet8_is_the_net_of_mlperf_tiny() -> None:
-    """Counted by hand from the published layers: biases stand in the skips and the classifier only.
+def small(name: str, batch: int = 2) -> tuple[nn.Module, tuple[Tensor, ...]]:
+    model, inputs = models.example(name, batch, **models.MODELS[name].small)
+    return model, inputs
 
-    Stem 3*16*9, batch norm 2*16; stacks of (in*out + out*out)*9 + 4*out, and in*out + out for the two strided skips.
-    """
-    stem = 3 * 16 * 9 + 2 * 16
-    stacks = [(i * o + o * o) * 9 + 4 * o for i, o in ((16, 16), (16, 32), (32, 64))]
-    skips = [16 * 32 + 32, 32 * 64 + 64]
-    assert parameters(models.create("resnet8")) == stem + sum(stacks) + sum(skips) + 64 * 10 + 10
+
+@functools.cache
+def captured(name: str) -> tuple[nn.Module, Graph]:
+    """A small net with statistics that are not those of a fresh layer, and its graph; no warning is allowed."""
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        torch.manual_seed(1)
+        model, inputs = small(name)
+        model.train()(*inputs)
+        warnings.simplefilter("error")
+        return model.eval(), capture(model, inputs)
+
+
+@every_net
+def test_every_net_is_captured_with_a_dynamic_batch_and_equal_results(name: str) -> None:
+    model, graph = captured(name)
+    assert graph.notes == ()
+    assert all(info.shape[0] is None for info in graph.inputs)
+    for batch in (1, 3):
+        inputs = models.example_inputs(name, batch, seed=batch, **models.MODELS[name].small)
+        with torch.no_grad():
+            expected, results = tensors(model(*inputs)), tensors(graph(*inputs))
+        assert len(expected) == len(results)
+        for want, got in zip(expected, results, strict=True):
+            assert torch.equal(want, got)
+            assert torch.isfinite(got).all()
+
+
+SHAPES: dict[str, tuple[tuple[int, ...], ...]] = {
+    "mlp": ((10,),),
+    "resnet8": ((10,),),
+    "resnet18": ((10,),),
+    "resnet50": ((10,),),
+    "ds_cnn": ((12,),),
+    "mobilenet_v1": ((2,),),
+    "mobilenet_v2": ((10,),),
+    "autoencoder": ((40,),),
+    "tcn": ((4,),),
+    "gru_classifier": ((12,),),
+    "lstm_classifier": ((12,),),
+    "encoder": ((2,),),
+    "decoder": ((12, 40),),
+    "vit": ((10,),),
+    "two_tower": ((32,), (32,)),
+}
+
+
+@every_net
+def test_the_outputs_have_the_shape_of_the_task(name: str) -> None:
+    model, _ = captured(name)
+    for batch in (1, 3):
+        outputs = tensors(model(*models.example_inputs(name, batch, **models.MODELS[name].small)))
+        assert [tuple(y.shape) for y in outputs] == [(batch, *shape) for shape in SHAPES[name]]
+
+
+@every_net
+def test_a_step_down_the_gradient_lowers_the_loss(name: str) -> None:
+    model, inputs = small(name, batch=8)
+    targets = [torch.randn_like(y) for y in tensors(model(*inputs))]
+
+    def loss() -> Tensor:
+        torch.manual_seed(2)  # the same dropout before and after
+        pairs = zip(tensors(model(*inputs)), targets, strict=True)
+        return torch.stack([functional.mse_loss(y, target) for y, target in pairs]).sum()
+
+    before = loss()
+    before.backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
+    torch.optim.SGD(model.parameters(), lr=1e-4).step()
+    assert loss() < before
+
+
+@every_net
+def test_both_ways_of_counting_agree(name: str) -> None:
+    """Torch counts operations as they run on the meta device; edgekit counts the calls of a captured graph."""
+    row = models.describe(name, **models.MODELS[name].small)
+    model, graph = captured(name)
+    assert row.macs == cost.total_macs(graph)
+    assert row.parameters == cost.total_parameters(graph) == parameters(model)
+
+
+def test_the_table_has_a_row_for_every_net() -> None:
+    rows = models.table()
+    assert tuple(row.name for row in rows) == models.names() == tuple(SHAPES)
+    lines = models.show(rows).splitlines()
+    assert "| `resnet18` | image 3x224x224 | 11,689,512 | 1,814 M | He et al. 2016 |" in lines
+    assert "tokens 16" in next(line for line in lines if "`two_tower`" in line)
+    assert len(lines) == len(rows) + 2
+
+
+@every_net
+def test_example_inputs_follow_batch_and_seed_alone(name: str) -> None:
+    state = torch.get_rng_state()
+    first, again, other = (models.example_inputs(name, 5, seed) for seed in (0, 0, 1))
+    assert torch.equal(torch.get_rng_state(), state)
+    for x, same, different in zip(first, again, other, strict=True):
+        assert len(x) == 5
+        assert torch.equal(x, same)
+        assert not torch.equal(x, different)
+
+
+def test_example_inputs_follow_the_arguments() -> None:
+    assert models.example_inputs("resnet8", 1, in_channels=1, size=9)[0].shape == (1, 1, 9, 9)
+    image, tokens = models.example_inputs("two_tower", 4, vocabulary=3, length=50)
+    assert image.shape == (4, 3, 32, 32)
+    assert set(tokens.unique().tolist()) == {0, 1, 2}
 
 
 @pytest.mark.parametrize(("width", "channels", "classes", "size"), [(16, 3, 10, 32), (4, 1, 3, 8), (1, 2, 1, 5)])
@@ -51,22 +160,109 @@ def test_mlp_takes_images_and_rows() -> None:
     assert model(images).shape == (3, 10)
 
 
-@pytest.mark.parametrize("name", models.names())
+@every_net
 def test_the_seed_of_torch_decides_the_weights(name: str) -> None:
     built = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
-        built.append(torch.cat([p.flatten() for p in models.create(name).parameters()]))
+        built.append(torch.cat([p.flatten() for p in small(name)[0].parameters()]))
     assert torch.equal(built[0], built[1])
     assert not torch.equal(built[0], built[2])
 
 
-def test_an_unknown_name_or_argument_is_refused() -> None:
-    with pytest.raises(ModelError, match="Did you mean 'resnet8'"):
-        models.create("resnet18")
-    with pytest.raises(ModelError, match="'channels'") as caught:
-        models.create("resnet8", channels=3)
+def test_the_decoder_sees_no_future() -> None:
+    model, _ = captured("decoder")
+    tokens = torch.randint(40, (3, 12))
+    changed = tokens.clone()
+    changed[:, 7] = (tokens[:, 7] + 1) % 40
+    before, after = model(tokens), model(changed)
+    assert torch.equal(before[:, :7], after[:, :7])
+    for step in range(7, 12):
+        assert not torch.equal(before[:, step], after[:, step])
+    torch.testing.assert_close(model(tokens[:, :7]), before[:, :7])
+
+
+def test_the_tcn_sees_no_future_and_as_far_back_as_it_says() -> None:
+    torch.manual_seed(0)
+    model = models.create("tcn", depth=3).eval()
+    reach = 1 + 2 * (3 - 1) * (2**3 - 1)
+    series = torch.randn(1, 8, 60, requires_grad=True)
+    model.body(series)[0, :, 40].sum().backward()
+    touched = series.grad[0].abs().sum(0).nonzero().flatten().tolist()
+    assert (touched[0], touched[-1]) == (40 - reach + 1, 40)
+
+
+def test_the_decoder_shares_its_token_vectors_with_its_last_layer() -> None:
+    tied = models.create("decoder", vocabulary=40, width=16)
+    assert tied.head.weight is tied.embedding.token.weight
+    assert parameters(models.create("decoder", vocabulary=40, width=16, tied=False)) == parameters(tied) + 40 * 16
+
+
+def test_no_step_attends_to_padding() -> None:
+    torch.manual_seed(0)
+    arguments = models.MODELS["encoder"].small
+    model = models.create("encoder", **arguments, padding=0).eval()
+    text = torch.randint(1, 40, (3, 5))
+    padded = functional.pad(text, (0, 7))
+    torch.testing.assert_close(model(padded), model(text))
+    graph = capture(model, (padded,))
+    assert torch.equal(graph(padded[:1]), model(padded[:1]))
+    model.padding = None
+    assert (model(padded) - model(text)).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_block_is_the_one_of_torch(norm_first: bool, causal: bool) -> None:
+    torch.manual_seed(0)
+    block = transformer.Block(16, 4, expansion=3, dropout=0.0, norm_first=norm_first, causal=causal)
+    layer = nn.TransformerEncoderLayer(16, 4, 48, 0.0, "gelu", batch_first=True, norm_first=norm_first)
+    for p in block.parameters():
+        nn.init.normal_(p, std=0.3)
+    own, attention = block.attention, layer.self_attn
+    attention.in_proj_weight.data = torch.cat([own.query.weight, own.key.weight, own.value.weight])
+    attention.in_proj_bias.data = torch.cat([own.query.bias, own.key.bias, own.value.bias])
+    attention.out_proj, layer.norm1, layer.norm2 = own.output, block.norm1, block.norm2
+    layer.linear1, layer.linear2 = block.feed_forward[0], block.feed_forward[2]
+    x = torch.randn(3, 7, 16)
+    mask = nn.Transformer.generate_square_subsequent_mask(7) if causal else None
+    torch.testing.assert_close(block(x), layer(x, src_mask=mask), rtol=1e-4, atol=1e-5)
+
+
+def test_the_vectors_of_both_towers_have_length_one() -> None:
+    model, _ = captured("two_tower")
+    for vector in tensors(model(*small("two_tower")[1])):
+        torch.testing.assert_close(vector.norm(dim=1), torch.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "expected"),
+    [
+        ("resnet9", {}, "Did you mean 'resnet"),
+        ("resnet8", {"channels": 3}, "resnet8 takes no argument 'channels'. Did you mean 'in_channels'"),
+        ("resnet18", {"size": 32}, "takes no argument 'size'"),
+        ("mlp", {"hidden": 0}, "hidden=0"),
+        ("mlp", {"hidden": 2.0}, "hidden=2.0"),
+        ("mlp", {"hidden": True}, "hidden=True"),
+        ("mlp", {"classes": "ten"}, "classes='ten'"),
+        ("encoder", {"width": 10, "heads": 3}, "width=10 cannot be shared by heads=3"),
+        ("vit", {"size": 33}, "size=33 cannot be cut into patches of 4"),
+        ("mobilenet_v1", {"width": 0.0}, "width=0.0 leaves no channels"),
+        ("mobilenet_v2", {"dropout": 1.5}, "dropout probability"),
+        ("mobilenet_v2", {"width": "wide"}, "TypeError|ValueError"),
+    ],
+)
+def test_an_unknown_name_or_argument_is_refused(name: str, arguments: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ModelError, match=expected) as caught:
+        models.create(name, **arguments)
     assert caught.value.exit_code == 3
+
+
+def test_an_unknown_size_of_an_input_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"resnet18 takes no argument 'sizes'\. Did you mean 'size'"):
+        models.example_inputs("resnet18", sizes=32)
+    with pytest.raises(ModelError, match="size=0"):
+        models.example_inputs("resnet18", size=0)
 
 
 USER = """
