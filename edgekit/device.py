@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 from importlib import metadata
 from pathlib import Path
 
@@ -41,6 +42,8 @@ PACKAGES = {
     "tensorrt": ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
 }
 
+LIMIT = 1 << 20  # bytes of a kernel file that are read: more than any has, less than a broken one may give
+
 HARDWARE = ("machine", "board", "cpu", "cores", "cpu_flags", "memory_gib")
 
 
@@ -53,7 +56,7 @@ def describe(root: Path = ROOT) -> dict[str, object]:
     return {
         **hardware(root),
         "cores_available": _cores_available(),
-        "os": _os(root),
+        "os": os_name(root),
         "kernel": platform.release() or None,
         "governor": read_line(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "turbo": _turbo(root),
@@ -72,7 +75,7 @@ def hardware(root: Path = ROOT) -> dict[str, object]:
         "cpu": _cpu_model(root),
         "cores": os.cpu_count(),
         "cpu_flags": list(cpu_flags(root)),
-        "memory_gib": _memory_gib(root),
+        "memory_gib": memory_gib(root),
     }
 
 
@@ -93,25 +96,28 @@ def is_x86() -> bool:
 
 def cpu_flags(root: Path = ROOT) -> tuple[str, ...]:
     """The instruction sets of :data:`CPU_FLAGS` that the kernel reports, in that order."""
-    reported = (_cpuinfo(root, "flags") or _cpuinfo(root, "Features") or "").split()
+    reported = (cpuinfo(root, "flags") or cpuinfo(root, "Features") or "").split()
     return tuple(dict.fromkeys(word for kernel, word in CPU_FLAGS.items() if kernel in reported))
 
 
 def read_line(path: Path) -> str | None:
     """First line of a kernel file, stripped; ``None`` where it cannot be read or is empty."""
-    lines = (_read(path) or "").replace("\0", "").splitlines()
+    lines = (read_text(path) or "").replace("\0", "").splitlines()
     return (lines[0].strip() or None) if lines else None
 
 
-def _read(path: Path) -> str | None:
+def read_text(path: Path) -> str | None:
+    """Text of a kernel file, its first MiB; ``None`` where it cannot be read. A pipe nobody writes to is empty."""
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            return (file.read(LIMIT) or b"").decode("utf-8", errors="replace")
     except OSError:
         return None
 
 
-def _cpuinfo(root: Path, key: str) -> str | None:
-    for line in (_read(root / "proc/cpuinfo") or "").splitlines():
+def cpuinfo(root: Path, key: str) -> str | None:
+    """Value of the first line ``key : value`` of ``/proc/cpuinfo``; ``None`` where there is none."""
+    for line in (read_text(root / "proc/cpuinfo") or "").splitlines():
         name, _, value = line.partition(":")
         if name.strip() == key:
             return value.strip() or None
@@ -119,14 +125,14 @@ def _cpuinfo(root: Path, key: str) -> str | None:
 
 
 def _cpu_model(root: Path) -> str | None:
-    return _cpuinfo(root, "model name") or _cpuinfo(root, "Model") or platform.processor() or None
+    return cpuinfo(root, "model name") or cpuinfo(root, "Model") or platform.processor() or None
 
 
-def _memory_gib(root: Path) -> int | None:
+def memory_gib(root: Path) -> int | None:
     """Rounded to GiB: the kernel's reserve differs from boot to boot, the hardware does not."""
-    for line in (_read(root / "proc/meminfo") or "").splitlines():
+    for line in (read_text(root / "proc/meminfo") or "").splitlines():
         words = line.split()
-        if len(words) >= 2 and words[0] == "MemTotal:" and words[1].isdigit():
+        if len(words) >= 2 and words[0] == "MemTotal:" and re.fullmatch("[0-9]{1,15}", words[1]):
             return round(int(words[1]) / 2**20)
     return None
 
@@ -135,8 +141,9 @@ def _cores_available() -> int | None:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
-def _os(root: Path) -> str | None:
-    for line in (_read(root / "etc/os-release") or "").splitlines():
+def os_name(root: Path) -> str | None:
+    """The operating system as it calls itself, ``Ubuntu 22.04.5 LTS``."""
+    for line in (read_text(root / "etc/os-release") or "").splitlines():
         name, _, value = line.partition("=")
         if name == "PRETTY_NAME":
             return value.strip().strip('"') or None
