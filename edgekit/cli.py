@@ -199,6 +199,23 @@ def inspect(
 
 
 @app.command()
+def doctor(
+    root: Annotated[Path, typer.Option(help="A copy of another machine's proc, sys, etc, dev and usr.")] = Path("/"),
+    out: Document = None,
+    as_json: Json = False,
+) -> None:
+    """Say what this machine is, what works and what mends the rest; ends with 4 if something needed is missing."""
+    from edgekit import doctor as doctor_
+    from edgekit.errors import UnsupportedError
+
+    found = doctor_.examine(root)
+    _document(found.to_json(), out)
+    _emit(found.to_json(), as_json, lambda: str(found))
+    if not found.ok:
+        raise typer.Exit(UnsupportedError.exit_code)
+
+
+@app.command()
 def report(
     source: Annotated[Path, typer.Argument(help="A run directory or a results.json.")],
     out: Annotated[

@@ -29,6 +29,7 @@ ORDER = (
     "preflight inspection",
     "stages results",
     "pipeline",
+    "doctor",
     "cli",
     "__main__",
 )
