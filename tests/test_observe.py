@@ -15,7 +15,9 @@ from edgekit.quant.observe import BINS, MinMax, Observer, Percentile
 from edgekit.recipe import QuantConfig
 
 modest = settings(deadline=None, max_examples=60)
-FLOATS = st.floats(-(2.0**127), 2.0**127, width=32) | st.floats(-4, 4, width=32) | st.sampled_from([0.0, 1e-45, -1e-38, 2.0])
+FLOATS = (
+    st.floats(-(2.0**127), 2.0**127, width=32) | st.floats(-4, 4, width=32) | st.sampled_from([0.0, 1e-45, -1e-38, 2.0])
+)
 VALUES = st.lists(FLOATS, min_size=1, max_size=60)
 
 
