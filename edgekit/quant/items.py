@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edgekit.data.checks import MIN_CALIBRATION
 from edgekit.errors import CalibrationError
 from edgekit.graph import Graph, TensorInfo
 
-MIN_SAMPLES = 32
 Item = Any  # a tensor or array, a tuple of them, or a dict of them by input name
 
 
@@ -40,9 +40,9 @@ def check_count(samples: int, allow_few: bool) -> None:
     """Refuse an empty calibration set, or one below 32 samples unless ``allow_few``."""
     if not samples:
         raise CalibrationError("the calibration set is empty.", fix="Give real samples; edgekit never makes them up.")
-    if samples < MIN_SAMPLES and not allow_few:
+    if samples < MIN_CALIBRATION and not allow_few:
         raise CalibrationError(
-            f"the calibration set has {samples} samples; at least {MIN_SAMPLES} are needed.",
+            f"the calibration set has {samples} samples; at least {MIN_CALIBRATION} are needed.",
             fix="Give more real samples, or set allow_few (--allow-few) if these are all there are.",
         )
 
