@@ -53,6 +53,9 @@ class _View:
 
 def lint(model: onnx.ModelProto, target: OnnxTarget, quantised: bool) -> list[str]:
     """Everything that is wrong with a file for ``target``, a sentence each; an empty list is a clean file."""
+    elsewhere = [t.name for t in model.graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
+    if elsewhere:  # and is not read from there either
+        return [f"{', '.join(elsewhere)} is stored in another file"]
     view = _View(model)
     findings = [*_header(model, target), *_metadata(model), *_pairs(view, target)]
     if quantised:
@@ -71,9 +74,6 @@ def _header(model: onnx.ModelProto, target: OnnxTarget) -> Iterator[str]:
     for node in model.graph.node:
         if node.domain:
             yield f"{node.name} is {node.domain}::{node.op_type}, which no plain ONNX reader knows"
-    for tensor in model.graph.initializer:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            yield f"{tensor.name} is stored in another file"
 
 
 def _metadata(model: onnx.ModelProto) -> Iterator[str]:

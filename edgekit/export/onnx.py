@@ -32,8 +32,11 @@ def to_onnx(graph: Graph, target: OnnxTarget) -> onnx.ModelProto:
         OperatorError: for an operator that ONNX would compute otherwise.
         UnsupportedError: where the exporter cannot write an operator, or not at the target's opset.
     """
+    graph = graph.copy()
     for node in edit.calls(graph.module):
         _check(node)
+        _make_bounds_float(node)
+    graph.module.recompile()
     with quiet(), torch.no_grad():
         try:
             program = torch.onnx.export(graph.module, **_options(graph, target))
@@ -83,6 +86,14 @@ def _check(node: fx.Node) -> None:
             f"{edit.describe(node)} cannot be exported: ONNX has no average pool with a divisor of its own.",
             fix="Leave out divisor_override, and scale the layer behind instead.",
         )
+
+
+def _make_bounds_float(node: fx.Node) -> None:
+    """The exporter fails on a clamp between an integer and a float, ``clamp(x, -0.5, 2)``."""
+    if node.target is torch.ops.aten.clamp.default and node.meta["val"].is_floating_point():
+        bounds = [edit.arguments(node)[name] for name in ("min", "max")]
+        node.args = (node.args[0], *(bound if bound is None else float(bound) for bound in bounds))
+        node.kwargs = {}
 
 
 def translations(target: OnnxTarget) -> dict[Callable[..., Any], Callable[..., Any]]:
