@@ -428,6 +428,15 @@ def test_a_quantised_graph_trains_and_lowers_again() -> None:
         assert_close(with_rounded_biases(graph)(x), after)
 
 
+def test_weights_that_grew_saturate_at_127() -> None:
+    """Symmetric: -128 is no weight, in the golden as in the fake-quantised graph."""
+    graph = quantise(nn.Sequential(nn.Linear(6, 4)), 6)
+    with torch.no_grad():
+        edit.get_by_path(graph.module, "0.weight").mul_(3)
+    integer = ek.lower(graph).module.state_dict()["linear.weight"]
+    assert (int(integer.min()), int(integer.max())) == (-127, 127)
+
+
 def test_a_float_graph_is_refused() -> None:
     with pytest.raises(UsageError, match=r"not quantised.*ek\.quantize"):
         ek.lower(float_graph("perceptron"))
