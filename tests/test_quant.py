@@ -354,7 +354,7 @@ BAD_ITEMS: list[Case] = [
     ("3 items", lambda: [items((4,), 1)] * 3, "3 samples; at least 32"),
     ("31 samples", lambda: [items((4,), 31)], "31 samples"),
     ("no items", list, "empty"),
-    ("NaN", lambda: [items((4,), 30), spoiled(float("nan"), 5)], "sample 35: input input_1 holds NaN"),
+    ("NaN", lambda: [items((4,), 30), spoiled(float("nan"), 5)], "sample 35: input input holds NaN"),
     ("infinite", lambda: [spoiled(-float("inf"), 0)], "sample 0: .*infinite"),
     ("shape", lambda: [items((4,)), items((5,))], r"sample 64: .*\[64, 5\].*\['N', 4\]"),
     ("rank", lambda: [items((4, 1))], r"\[64, 4, 1\]"),

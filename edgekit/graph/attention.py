@@ -22,6 +22,9 @@ def restore_dropout(model: nn.Module, module: fx.GraphModule) -> dict[str, float
         if layer is None or not layer.dropout:
             continue
         if node.target is modes.ATTENTION:
+            edit.set_argument(
+                node, "dropout_p", 0.0
+            )  # a place for it, so that a change of mode and back changes nothing
             found[node.name] = float(layer.dropout)
         elif node.target is aten.softmax.int:
             dropout = edit.call_after(node, aten.dropout.default, (node, float(layer.dropout), False))

@@ -28,18 +28,27 @@ _READ_LAYOUT = (aten.as_strided.default, aten.view.dtype, aten.view_as_complex.d
 
 @dataclass(frozen=True)
 class Rule:
-    """One synonym and how it is rewritten; ``check`` says why a matching node is left alone."""
+    """One synonym and how it is rewritten.
+
+    Attributes:
+        name: for people.
+        match: whether a call is of the rule's kind.
+        check: why a matching call is left alone; empty if it is not.
+        rewrite: edits the call.
+        reshapes: whether the rewriting changes a call's shape or adds calls, so that shapes have to be made anew.
+    """
 
     name: str
     match: Callable[[fx.Node], bool]
     check: Callable[[fx.Node], str]
     rewrite: Callable[[fx.Node], None]
+    reshapes: bool = False
 
 
 def canonicalise(graph: Graph) -> Graph:
     """Rewrite ``graph`` in place to canonical spelling and refresh it."""
     for rule in RULES:
-        if _apply(rule, graph.module):
+        if _apply(rule, graph.module) and rule.reshapes:
             propagate_shapes(graph)  # the next rule asks for shapes
     return graph.refresh()
 
@@ -183,7 +192,7 @@ RULES = (
     Rule("in-place to functional", inplace.is_in_place, inplace.why_not_functional, inplace.make_functional),
     Rule("named padding", _named_padding, _one_sided, _to_numbers),
     Rule("bounds as clamp", _is_bounded, _always, _to_clamp),
-    Rule("global pool as mean", _is_global_pool, _not_spatial_mean, _to_mean),
+    Rule("global pool as mean", _is_global_pool, _not_spatial_mean, _to_mean, reshapes=True),
     Rule("view as flatten", _view_of_batch, _not_flatten, _to_flatten),
     Rule("view as reshape", _view_of_batch, _always, _to_reshape),
     Rule("identities", _is_identity, _copy_matters, _bypass),

@@ -127,6 +127,7 @@ def _export(
     _name_tied(model, exported)
     # A new GraphModule drops the guarding hooks; the copy shares no weight with the user's model.
     module = copy.deepcopy(fx.GraphModule(exported, exported.graph))
+    module.training = False
     for node in list(module.graph.nodes):
         node.meta = {key: node.meta[key] for key in _KEPT if key in node.meta}
         if edit.is_call(node, torch.ops.aten._assert_tensor_metadata.default):
@@ -138,7 +139,8 @@ def _export(
     for node in placeholders:
         if not _is_tensor(node):
             _drop_constant_input(module, node)
-    return module, tuple(TensorInfo.of(node.name, node.meta["val"]) for node in placeholders if _is_tensor(node))
+    # A placeholder's target is the user's name for it; its node may have to go by another, as "input" does.
+    return module, tuple(TensorInfo.of(str(n.target), n.meta["val"]) for n in placeholders if _is_tensor(n))
 
 
 def _name_tied(model: nn.Module, exported: fx.GraphModule) -> None:

@@ -181,7 +181,7 @@ def operator_name(node: fx.Node) -> str:
 
 def clean(module: fx.GraphModule) -> None:
     """Drop dead calls and tensors nobody reads, check the graph, and compile its code again."""
-    module.graph.eliminate_dead_code()
+    module.graph.eliminate_dead_code(lambda node: node.is_impure(impure_random=False))  # unread dropout is dead, too
     for node in list(module.graph.nodes):
         if node.op == "get_attr" and not node.users:
             module.graph.erase_node(node)

@@ -90,7 +90,7 @@ class Graph:
 
     def shape(self, node: fx.Node) -> tuple[int, ...]:
         """Shape of a node's tensor for a batch of 1, which is what a dynamic dimension of an input counts as."""
-        return tuple(_at_batch_one(size) for size in node.meta["val"].shape)
+        return tuple(int(size_at(size, 1)) for size in node.meta["val"].shape)
 
     def copy(self) -> Graph:
         """A graph of its own: stages edit the copy, never their input."""
@@ -148,11 +148,12 @@ def known_size(size: int | torch.SymInt) -> int | None:
     return size if isinstance(size, int) else size.node.maybe_as_int()
 
 
-def _at_batch_one(size: int | torch.SymInt) -> int:
-    if isinstance(size, int):
+def size_at(size: float | torch.SymInt | torch.SymFloat, batch: int) -> float:
+    """The value of a size, or of a number computed from sizes, where every dynamic dimension is ``batch``."""
+    if isinstance(size, (int, float)):
         return size
     expression = size.node.expr
-    return int(expression.xreplace(dict.fromkeys(expression.free_symbols, 1)))
+    return float(expression.xreplace(dict.fromkeys(expression.free_symbols, batch)))
 
 
 class ShapePropagation(FakeTensorProp):

@@ -19,7 +19,7 @@ from torch import Tensor, fx, nn
 from edgekit import disk
 from edgekit.errors import GraphFileError
 from edgekit.graph import edit, encode
-from edgekit.graph.graph import Graph, ShapePropagation, TensorInfo, propagate_shapes
+from edgekit.graph.graph import Graph, ShapePropagation, TensorInfo, propagate_shapes, size_at
 from edgekit.graph.quiet import quiet
 
 FORMAT = 1
@@ -123,6 +123,8 @@ def _build(document: dict[str, Any], tensors: dict[str, Tensor]) -> Graph:
     structure = fx.Graph()
     for entry in document["nodes"]:
         nodes[entry["name"]] = encode.decode_node(structure, entry, nodes, stored)
+    if [node.op for node in structure.nodes].index("output") != len(structure.nodes) - 1:
+        raise GraphFileError("the file has nodes behind its output.")
     inputs = tuple(
         TensorInfo(_text(name), tuple(map(_size, shape)), encode.DTYPES[dtype])
         for name, shape, dtype in document["inputs"]
@@ -174,7 +176,7 @@ class _Bounded(ShapePropagation):
             return super().run_node(n)
         operands, _ = self.fetch_args_kwargs_from_env(n)
         value = super().run_node(n) if all(isinstance(v, _NUMBERS) for v in operands) else None
-        if value is None or abs(_hint(value)) >= MAX_SIZE:
+        if value is None or abs(size_at(value, 2)) >= MAX_SIZE:
             raise GraphFileError(f"{n.name} does not compute a size.")
         return value
 
@@ -182,15 +184,11 @@ class _Bounded(ShapePropagation):
 _NUMBERS = (int, float, torch.SymInt, torch.SymFloat)
 
 
-def _hint(value: Any) -> float:
-    return value if isinstance(value, (int, float)) else value.node.require_hint()
-
-
 def _check_ends(graph: Graph) -> None:
-    """The names of inputs and outputs must be those of the nodes, one tensor each."""
-    placeholders = [node.name for node in graph.nodes if node.op == "placeholder"]
-    if placeholders != [info.name for info in graph.inputs]:
-        raise GraphFileError(f"the file describes other inputs than its nodes {placeholders}.")
+    """Every input and output must have one name."""
+    names = [info.name for info in graph.inputs]
+    if len(names) != len(set(names)) or len(names) != sum(node.op == "placeholder" for node in graph.nodes):
+        raise GraphFileError(f"the inputs {names} of the file are not those of its nodes.")
     results = graph.output_nodes()
     if len(results) != len(graph.output_names) or not all(isinstance(n.meta.get("val"), Tensor) for n in results):
         raise GraphFileError("the file names other outputs than its nodes return.")
