@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+import edgekit as ek
+from edgekit.graph import Graph
 
 
 class ResidualNet(nn.Module):
@@ -173,6 +178,19 @@ class DataDependent(nn.Module):
         return self.head(x)
 
 
+class Written(nn.Module):
+    """A model whose forward is one function of the model and ``x``, with layers by name."""
+
+    def __init__(self, function: Callable[..., Any], **layers: nn.Module) -> None:
+        super().__init__()
+        self.function = function
+        for name, layer in layers.items():
+            self.add_module(name, layer)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.function(self, x)
+
+
 class AsksTraining(nn.Module):
     """Python code that asks ``self.training``. [N, 4] to [N, 4]."""
 
@@ -232,3 +250,20 @@ def tensors(output: Tensor | tuple[Tensor, ...] | dict[str, Tensor]) -> tuple[Te
     if isinstance(output, Tensor):
         return (output,)
     return tuple(output.values()) if isinstance(output, dict) else tuple(output)
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two outputs are equal to the bit, tensor by tensor."""
+    left, right = tensors(a), tensors(b)
+    return len(left) == len(right) and all(torch.equal(x, y) for x, y in zip(left, right, strict=True))
+
+
+@cache
+def graph_of(name: str) -> Graph:
+    """The graph of a net, captured once from an example of batch 1; not to be edited."""
+    return ek.capture(NETS[name].build(), NETS[name].inputs(batch=1))
+
+
+def captured(name: str) -> tuple[nn.Module, Graph]:
+    """A net and a graph of it that a test may edit."""
+    return NETS[name].build(), graph_of(name).copy()
