@@ -1,0 +1,209 @@
+"""What pruning must not touch or does not understand stays whole, and the report says why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import nets
+import pytest
+import torch
+from masking import check_against_mask, chosen, masked, widths
+from nets import Written, captured, graph_of
+from torch import Tensor, nn
+from torch.nn import functional
+
+import edgekit as ek
+from edgekit.graph import edit
+from edgekit.graph import save as file
+
+# What stays.
+
+
+@pytest.mark.parametrize("name", sorted(nets.NETS))
+@pytest.mark.parametrize("scope", ["local", "global"])
+def test_no_layer_is_emptied_and_the_outputs_stay(name: str, scope: str) -> None:
+    net, graph = nets.NETS[name], graph_of(name)
+    before = file.serialise(graph)
+    result = ek.prune(graph, 0.99, scope=scope)
+    assert file.serialise(graph) == before  # the input is not edited
+    assert all(parameter.numel() for _, parameter in result.graph.named_parameters())
+    assert result.graph.outputs == graph.outputs
+    assert result.graph.inputs == graph.inputs
+    for batch in (1, 5):
+        got, wanted = (nets.tensors(g(*net.inputs(batch))) for g in (result.graph, graph))
+        assert [y.shape for y in got] == [y.shape for y in wanted]
+
+
+def test_names_lines_and_modes_stay() -> None:
+    _, graph = captured("residual")
+    pruned = ek.prune(graph.train(), 0.5).graph
+    assert pruned.module.training
+    lines = [(node.name, edit.source_line(node)) for node in edit.calls(graph.module)]
+    assert [(node.name, edit.source_line(node)) for node in edit.calls(pruned.module)] == lines
+    assert list(widths(pruned)) == list(widths(graph))
+
+
+def test_excluded_layers_keep_their_width() -> None:
+    graph = graph_of("residual")
+    convolutions = [node for node in edit.calls(graph.module) if "conv2d" in node.name]
+    result = ek.prune(graph, 0.5, exclude=[convolutions[-1].name])
+    assert widths(result.graph)["wide.weight"] == 12
+    assert widths(result.graph)["stem.weight"] == 4
+    assert ("wide.weight", "excluded by the user") in result.report.not_pruned
+    everything = ek.prune(graph, 0.5, exclude=["conv*", "linear*"])
+    assert everything.report.layers == ()
+    assert everything.report.macs_after == everything.report.macs_before
+    assert widths(ek.prune(graph, 0.5, exclude=convolutions[-1].name).graph)["wide.weight"] == 12  # a lone text
+
+
+def test_an_output_of_its_own_stays() -> None:
+    model = Written(lambda s, x: (s.b(y := torch.relu(s.a(x))), y), a=nn.Conv2d(3, 6, 3), b=nn.Conv2d(6, 4, 3))
+    result = ek.prune(model, 0.5, example_inputs=torch.randn(2, 3, 8, 8))
+    assert result.report.layers == ()
+    assert dict(result.report.not_pruned) == {"a.weight": "model output output_1", "b.weight": "model output output_0"}
+
+
+UNKNOWN: dict[str, tuple[Callable[..., Any], dict[str, nn.Module], set[str]]] = {
+    "roll over channels": (
+        lambda s, x: s.b(torch.roll(s.a(x), 1, dims=1)).mean((2, 3)),
+        {"a": nn.Conv2d(4, 6, 3), "b": nn.Conv2d(6, 4, 1)}, {"a.weight"},
+    ),
+    "softmax over channels": (
+        lambda s, x: s.b(torch.softmax(s.a(x), 1)), {"a": nn.Conv2d(4, 6, 3), "b": nn.Conv2d(6, 4, 1)}, {"a.weight"},
+    ),
+    "layer norm": (
+        lambda s, x: s.b(s.n(s.a(x.mean((2, 3))))), {"a": nn.Linear(4, 6), "n": nn.LayerNorm(6), "b": nn.Linear(6, 4)},
+        {"a.weight"},
+    ),
+    "mean over channels": (
+        lambda s, x: s.b(s.a(x)) * s.a(x).mean(1, keepdim=True), {"a": nn.Conv2d(4, 6, 3), "b": nn.Conv2d(6, 4, 1)},
+        {"a.weight"},
+    ),
+    "mean over everything": (
+        lambda s, x: s.b(y := s.a(x)) + y.mean((0, 1, 2, 3)), {"a": nn.Conv2d(4, 6, 3), "b": nn.Conv2d(6, 4, 1)},
+        {"a.weight"},
+    ),
+    "concatenation": (
+        lambda s, x: s.b(torch.cat([s.a(x), s.a(x)], 1)),
+        {"a": nn.Conv2d(4, 6, 3), "b": nn.Conv2d(12, 4, 1)}, {"a.weight"},
+    ),
+    "channels moved": (
+        lambda s, x: s.b(s.a(x).permute(0, 2, 3, 1)), {"a": nn.Conv2d(4, 6, 3), "b": nn.Linear(6, 4)}, {"a.weight"},
+    ),
+    "channels unflattened": (
+        lambda s, x: s.b(s.a(x).view(x.size(0), 2, 3, 16).sum(1).flatten(1)),
+        {"a": nn.Conv2d(4, 6, 3), "b": nn.Linear(48, 4)}, {"a.weight"},
+    ),
+    "its size is read": (
+        lambda s, x: s.b(y := s.a(x)) * y.shape[1], {"a": nn.Conv2d(4, 6, 3), "b": nn.Conv2d(6, 4, 1)}, set(),
+    ),
+    "a constant of fixed width": (
+        lambda s, x: s.b(s.a(x) + torch.arange(6.0).view(6, 1, 1).cos()),
+        {"a": nn.Conv2d(4, 6, 3), "b": nn.Conv2d(6, 4, 1)}, {"a.weight"},
+    ),
+    "the image itself is added": (
+        lambda s, x: s.b(s.a(x) + x), {"a": nn.Conv2d(4, 4, 1), "b": nn.Conv2d(4, 5, 1)}, {"a.weight"},
+    ),
+    "a computed weight": (
+        lambda s, x: s.b(torch.relu(s.a(x))),
+        {"a": nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 6, 3)), "b": nn.Conv2d(6, 4, 1)},
+        {"a.bias", "a.parametrizations.weight.original0", "a.parametrizations.weight.original1"},
+    ),
+    "a computed bias": (
+        lambda s, x: s.b(functional.conv2d(x, s.a.weight, torch.exp(s.a.bias))),
+        {"a": nn.Conv2d(4, 6, 3), "b": nn.Conv2d(6, 4, 1)}, {"a.weight"},
+    ),
+    "a branch in the graph": (
+        lambda s, x: s.b(torch.cond(x.sum() > 0, lambda y: y * 2, lambda y: y - 1, (s.a(x),))),
+        {"a": nn.Conv2d(4, 6, 3), "b": nn.Conv2d(6, 4, 1)}, {"a.weight"},
+    ),
+    "written in place through a view": (
+        lambda s, x: s.b(written(s.a(x))), {"a": nn.Conv2d(4, 6, 3), "b": nn.Conv2d(6, 4, 1)}, {"a.weight"},
+    ),
+}  # fmt: skip
+
+
+def written(y: Tensor) -> Tensor:
+    y[:, 2] = 1
+    return y
+
+
+@pytest.mark.parametrize("case", sorted(UNKNOWN))
+def test_what_pruning_does_not_know_stays_whole_with_a_reason(case: str) -> None:
+    function, layers, kept = UNKNOWN[case]
+    graph = ek.capture(Written(function, **layers).eval(), x := torch.randn(2, 4, 6, 6))
+    report = check_against_mask(graph, 0.5, (x,))
+    assert not {width.name for width in report.layers} & kept
+    if kept:
+        assert any(name.startswith("a.") for name, _ in report.not_pruned)
+        pruned = ek.prune(graph, 0.5).graph
+        assert all(widths(pruned)[name] == widths(graph)[name] for name in kept)
+    else:
+        assert "a.weight" in {width.name for width in report.layers} | {name for name, _ in report.not_pruned}
+
+
+def test_recurrent_layers_stay_with_a_line_in_the_report() -> None:
+    result = ek.prune(graph_of("recurrent"), 0.5)
+    assert result.report.layers == ()
+    refusals = dict(result.report.not_pruned)
+    assert "gru (aten.gru) at" in refusals["gru"]
+    assert "nets.py" in refusals["gru"]
+    assert "not known to pruning" in refusals["gru"]
+    assert "embed.weight" in refusals
+
+
+def test_what_stands_behind_attention_is_still_pruned() -> None:
+    result = ek.prune(graph_of("attention"), 0.5)
+    assert [(w.name, w.before, w.after) for w in result.report.layers] == [("hidden.weight", 16, 8)]
+
+
+def test_grouped_convolutions_are_refused_with_their_number_of_groups() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=2), nn.ReLU(), nn.Conv2d(8, 4, 1))
+    result = ek.prune(model.eval(), 0.5, example_inputs=torch.randn(2, 3, 8, 8))
+    assert result.report.layers == ()
+    (line,) = (reason for name, reason in result.report.not_pruned if name.startswith("conv2d"))
+    assert "has 2 groups" in line
+
+
+def test_shared_weights_are_cut_once_for_all() -> None:
+    shared = nn.Conv2d(6, 6, 3, padding=1)
+    model = Written(
+        lambda s, x: s.b(torch.relu(s.shared(torch.relu(s.shared(torch.relu(s.a(x))))))),
+        a=nn.Conv2d(3, 6, 3), shared=shared, b=nn.Conv2d(6, 4, 1),
+    ).eval()  # fmt: skip
+    graph = ek.capture(model, x := torch.randn(2, 3, 8, 8))
+    check_against_mask(graph, 0.5, (x,))
+    pruned = ek.prune(graph, 0.5).graph
+    assert edit.get_by_path(pruned.module, "shared.weight").shape == (3, 3, 3, 3)
+
+
+def test_tied_weights_under_two_names_are_cut_together_and_stay_tied() -> None:
+    model = Written(
+        lambda s, x: s.c(torch.relu(s.b(torch.relu(s.a(torch.relu(s.first(x))))))),
+        first=nn.Linear(3, 6), a=nn.Linear(6, 6), b=nn.Linear(6, 6), c=nn.Linear(6, 2),
+    ).eval()  # fmt: skip
+    graph = ek.capture(model, x := torch.randn(4, 3))
+    edit.set_tensor(graph.module, "b.weight", edit.get_by_path(graph.module, "a.weight"))
+    check_against_mask(graph, 0.5, (x,))
+    pruned = ek.prune(graph, 0.5).graph
+    assert edit.get_by_path(pruned.module, "a.weight") is edit.get_by_path(pruned.module, "b.weight")
+
+
+def test_frozen_parameters_stay_frozen() -> None:
+    _, graph = captured("residual")
+    edit.get_by_path(graph.module, "stem.weight").requires_grad_(False)
+    pruned = dict(ek.prune(graph, 0.5).graph.named_parameters())
+    assert not pruned["stem.weight"].requires_grad
+    assert pruned["wide.weight"].requires_grad
+
+
+def test_a_quantised_graph_is_cut_with_its_scales() -> None:
+    graph = ek.quantize(graph_of("residual"), [nets.NETS["residual"].inputs(32)]).graph
+    pruned = ek.prune(graph, 0.5).graph
+    victims = chosen(graph, 0.5)
+    inputs = nets.NETS["residual"].inputs(4)
+    # The mask keeps each weight's scale; what differs is the order of float sums in front of a rounding to int8.
+    step = max(float(edit.get_tensor(pruned.module, n)) for n in pruned.nodes if str(n.target).endswith("linear_scale"))
+    for a, b in zip(nets.tensors(pruned(*inputs)), nets.tensors(masked(graph, victims)(*inputs)), strict=True):
+        assert float((a - b).detach().abs().max()) <= step
