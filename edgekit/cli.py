@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from edgekit import __version__
-from edgekit.errors import EXIT_BUG, EdgekitError, Interrupted, UsageError
+from edgekit.errors import EXIT_BUG, EdgekitError, GateError, Interrupted, UsageError
 
 app = typer.Typer(
     name="edgekit",
@@ -55,6 +55,10 @@ def run(
     values, progress = _overrides(overrides, seed), Progress(quiet=as_json)
     try:
         content = pipeline.run(recipe, out, resume=resume, fresh=fresh, overrides=values, progress=progress)
+    except GateError:
+        if as_json:
+            typer.echo((out / "results.json").read_text("utf-8"))
+        raise
     except KeyboardInterrupt as error:
         raise Interrupted(
             "interrupted.", fix=f"`edgekit run {recipe} -o {out} --resume` goes on with what is done."

@@ -67,7 +67,7 @@ class Journal:
     def tidy(self) -> None:
         """Remove stages of an earlier recipe that this run does not have."""
         for folder in (self.directory / "stages").iterdir():
-            if folder not in self._folders.values():
+            if folder not in self._folders.values() and (folder / disk.DONE).is_file():
                 shutil.rmtree(folder, ignore_errors=True)
 
     def path(self, stage: str, file: str) -> Path:

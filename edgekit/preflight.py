@@ -9,16 +9,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from edgekit import data, device, models, quant, recipe
 from edgekit.data import Dataset, Split
-from edgekit.errors import DataError
+from edgekit.errors import DataError, ModelError
 from edgekit.graph import Graph, capture, save
 from edgekit.recipe import QuantConfig, Recipe
-from edgekit.train.metrics import Run, accuracy
+from edgekit.train.metrics import Run, accuracy, predict
 
 _LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy")
 
@@ -94,6 +95,7 @@ def prepare(source: str | Path, overrides: Sequence[str] = ()) -> Job:
     torch.manual_seed(loaded.seed)
     graph = capture(models.build(loaded.model, base), tuple(torch.from_numpy(a[:2]) for a in dataset.train.inputs))
     _check_outputs(graph, dataset)
+    _check_finite(graph, dataset)
     quant.check(graph)
     return Job(loaded, dataset, graph, str(source), tuple(overrides))
 
@@ -119,6 +121,15 @@ def _check_outputs(graph: Graph, dataset: Dataset) -> None:
         raise DataError(
             f"the model gives {list(shape)}, the data has {dataset.classes} classes.",
             fix=f"Its first output must be {wanted}.",
+        )
+
+
+def _check_finite(graph: Graph, dataset: Dataset) -> None:
+    (scores, *_) = predict(graph)(*(array[:2] for array in dataset.train.inputs))
+    if not np.isfinite(scores).all():
+        raise ModelError(
+            "the untrained model gives NaN or infinite values on the first items.",
+            fix="Look at its initial weights and at the scale of the data.",
         )
 
 

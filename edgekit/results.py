@@ -78,7 +78,10 @@ def publish(content: dict[str, Any], journal: Journal) -> None:
     disk.write_file(root / "results.json", encode(content))
     disk.write_file(root / "report.html", report.render(content).encode())
     if failed:
-        words = "; ".join(f"{g['name']} is {g['value']:g} {g['unit']}, the bound is {g['bound']:g}" for g in failed)
+        values = [f"{g['value']:g} {g['unit']}".strip() for g in failed]
+        words = "; ".join(
+            f"{g['name']} is {v}, the bound is {g['bound']:g}" for g, v in zip(failed, values, strict=True)
+        )
         raise GateError(
             f"the run misses its gates: {words}.", fix=f"See {root / 'report.html'}; the models are in rejected/."
         )

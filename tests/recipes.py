@@ -42,6 +42,12 @@ def build():
     return Net()
 
 
+def spoilt():
+    net = Net()
+    net.head.weight.data[3, 2] = float("nan")
+    return net
+
+
 def branching():
     class Branching(Net):
         def forward(self, x):

@@ -116,6 +116,14 @@ def test_run_and_report(project: Path) -> None:
     assert call(project, "run", "recipe.yaml", "-o", "run")[0] == 2
 
 
+def test_a_failed_gate_still_gives_the_document(project: Path) -> None:
+    wanted = ["run", "recipe.yaml", "-o", "gated", "--set", "gates.min_macs_ratio=1000", "--json"]
+    code, out, err = call(project, *wanted)
+    assert code == 5
+    assert "fewer MACs" in err
+    assert [gate["passed"] for gate in json.loads(out)["gates"]].count(False) == 1
+
+
 def test_seed_is_the_recipes_seed(project: Path) -> None:
     first = document(project, "train", "recipe.yaml", "-o", "a.safetensors", "--seed", "5")
     second = document(project, "train", "recipe.yaml", "-o", "b.safetensors", "--set", "seed=5")
@@ -147,6 +155,8 @@ WRONG = {
     "too few samples": (["quantize", "float.safetensors", "--data", "calibration.npz", "--samples", "3", "-o", "y"], 3),
     "no calibration file": (["quantize", "float.safetensors", "--data", "absent.npz", "-o", "y"], 3),
     "no directory for the output": (["train", "recipe.yaml", "-o", "no/such/place.safetensors"], 2),
+    "no finite time": (["bench", "cpu.onnx", "--seconds", "nan"], 2),
+    "a negative count": (["bench", "cpu.onnx", "--samples", "-1"], 2),
     "results that are none": (["report", "notes.txt"], 3),
     "no results": (["report", "absent"], 3),
 }

@@ -193,7 +193,7 @@ def test_wrong_arrays_are_refused_by_name(tmp_path: Path, arrays: dict[str, np.n
 def test_a_missing_array_or_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no array 'y'"):
         data.load(save(tmp_path, x=good()["x"]), 0, 64, tmp_path)
-    with pytest.raises(DataError, match=r"none\.npz cannot be read"):
+    with pytest.raises(DataError, match=r"none\.npz does not exist"):
         data.load(DataConfig(source="none.npz"), 0, 64, tmp_path)
 
 

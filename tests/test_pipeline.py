@@ -114,9 +114,10 @@ def test_a_changed_option_runs_again_only_what_depends_on_it(tmp_path: Path) -> 
     pipeline.run(recipe, tmp_path / "run", resume=True, overrides=["quantize.observer=percentile"])
     again = {s.name for s in (tmp_path / "run/stages").iterdir() if (s / "DONE").stat().st_mtime_ns != stamps[s.name]}
     assert again == {"03-quantize", "04-lower", "05-export", "06-bench"}
+    (tmp_path / "run/stages/mine").mkdir()
     pipeline.run(recipe, tmp_path / "run", resume=True, overrides=["prune=null"])
     left = sorted(s.name for s in (tmp_path / "run/stages").iterdir())
-    assert left == ["01-train", "02-quantize", "03-lower", "04-export", "05-bench"]
+    assert left == ["01-train", "02-quantize", "03-lower", "04-export", "05-bench", "mine"]
 
 
 @pytest.mark.parametrize("victim", ["01-train/float.safetensors", "04-lower/metrics.json", "05-export/DONE"])
@@ -208,6 +209,12 @@ def spoil_nan(folder: Path) -> None:
     np.savez(folder / "items.npz", x=x, y=y)
 
 
+def spoil_label(folder: Path) -> None:
+    x, y = recipes.items()
+    y[5] += 2**40
+    np.savez(folder / "items.npz", x=x, y=y)
+
+
 def make_file(folder: Path) -> None:
     (folder / "run").write_text("something of the user's")
 
@@ -226,6 +233,8 @@ BAD = {
     "value out of range": (nothing, ["prune.ratio=1.5"], RecipeError, 3, "ratio"),
     "unknown target": (nothing, ["export.targets=[tensorrt-7]"], RecipeError, 3, "tensorrt"),
     "NaN in the data": (spoil_nan, [], DataError, 3, "17"),
+    "a label beyond all classes": (spoil_label, [], DataError, 3, "item 5"),
+    "NaN in the model": (nothing, ["model={file: net.py, object: spoilt}"], ModelError, 3, "NaN"),
     "three calibration items": (nothing, ["quantize.calibration_samples=3"], CalibrationError, 3, "32"),
     "no data file": (nothing, ["data.source=absent.npz"], DataError, 3, "absent.npz"),
     "no model file": (nothing, ["model={file: absent.py, object: build}"], ModelError, 3, "absent.py"),

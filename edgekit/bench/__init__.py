@@ -5,6 +5,7 @@ The package can be called: ``edgekit.bench(runner)`` is :func:`bench`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from edgekit.bench.power import EnergyWindow, NoRail, Rail, open_rail
 from edgekit.bench.result import BenchResult
 from edgekit.bench.statistics import Speedup, Statistics, Verdict, compare, histogram, judge, summarise
 from edgekit.callable import make_callable
+from edgekit.errors import UsageError
 from edgekit.runtime import Runner
 
 __all__ = ["BenchResult", "Samples", "Statistics", "Verdict", "bench", "interleave", "measure"]
@@ -55,7 +57,13 @@ def bench(
 
     Raises:
         DataError: the inputs do not fit the model.
+        UsageError: samples or seconds out of range.
     """
+    if warmup < 0 or min_samples < 1 or not 0 <= min_seconds <= max_seconds < math.inf:
+        raise UsageError(
+            f"{min_samples} samples in {min_seconds} to {max_seconds} s after {warmup} calls cannot be measured.",
+            fix="Give at least one sample and finite times, the shortest not over the longest.",
+        )
     arrays = tuple(inputs) if inputs is not None else probe.default_inputs(runner.inputs, seed=seed)
     call = runner.bind(*arrays)
     limits = {

@@ -50,7 +50,7 @@ def check_labels(name: str, labels: Any, count: int, classes: int | None = None)
             f"There are {count} items.",
             "Give one integer class for each item.",
         )
-    top = int(labels.max()) if classes is None else classes - 1
+    top = min(int(labels.max()), count - 1) if classes is None else classes - 1  # no more classes than items
     bad = (labels < 0) | (labels > top)
     if bad.any():
         index = int(bad.argmax())

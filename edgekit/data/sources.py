@@ -57,6 +57,8 @@ def _items(path: Path, x: Any) -> NDArray[np.float32]:
 
 
 def _arrays(path: Path, *names: str) -> list[Any]:
+    if not path.exists():
+        raise DataError(f"{path} does not exist.", fix="Check `data.source`; a relative path starts at the recipe.")
     try:
         with zipfile.ZipFile(path) as archive:
             return [_array(archive, name, path) for name in names]

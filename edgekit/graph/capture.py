@@ -52,8 +52,11 @@ def capture(model: nn.Module, example_inputs: Inputs, submodule: str | None = No
         except Exception as error:  # torch.export documents no closed set of exceptions
             raise refusal.refuse(model, args, kwargs, error) from error
         graph = Graph(module, inputs, names, attention.restore_dropout(model, module))
-    graph.notes = _fixed_batches(inputs) + freeze.notes(model, module, args, kwargs)
-    return canonical.canonicalise(graph)
+        graph.notes = _fixed_batches(inputs) + freeze.notes(model, module, args, kwargs)
+        try:
+            return canonical.canonicalise(graph)
+        except Exception as error:  # what torch.export lets through, its shape propagation may still refuse
+            raise refusal.refuse(model, args, kwargs, error) from error
 
 
 def _normalise(example: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
