@@ -110,7 +110,8 @@ def test_random_nets(model: Random, ratio: float) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @given(NETS, st.floats(0.05, 0.99))
-@settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 def test_many_random_nets(model: Random, ratio: float) -> None:
     check_random_net(model, ratio)
