@@ -97,9 +97,11 @@ def test_scales_are_the_largest_float_values_over_127() -> None:
         Recorder(fold_batch_norm(graph).module).run(x)
     want = {"x", "relu6", "conv2d_1", "relu", "adaptive_avg_pool2d", "linear"}
     assert set(report.scales) == want
+    summands = {"relu6", "conv2d_1"}  # theirs are moved a little: see test_additions.py
     for name, scale in report.scales.items():
         # The two batches may be summed in another order than the whole: a few float32 steps.
-        assert scale == pytest.approx(float(values[name].abs().max()) / 127, rel=1e-5), name
+        near = 1e-2 if name in summands else 1e-5
+        assert scale == pytest.approx(float(values[name].abs().max()) / 127, rel=near), name
     assert report.samples == 64
     assert report.to_json() == {"samples": 64, "scales": report.scales, "dead": []}
 

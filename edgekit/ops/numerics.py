@@ -142,6 +142,21 @@ def add_ratio(scale: Tensor, output_scale: Tensor) -> float:
     return ratio
 
 
+def exact_step(ratio_a: float, ratio_b: float) -> float:
+    """The power of two of which both ratios of an addition must be multiples so that no kernel rounds before the end.
+
+    ONNX Runtime adds the unsigned bytes, ``(a + 128) ra + ((b + 128) rb + (128 - 128 (ra + rb)))`` in float32: partial
+    sums stay below ``384 (ra + rb) + 128`` and have 24 bits.
+    """
+    return 2.0 ** (math.ceil(math.log2(384 * (ratio_a + ratio_b) + 128)) - 24)
+
+
+def is_exact_addition(ratio_a: float, ratio_b: float) -> bool:
+    """Whether a sum at these ratios is the same in whatever order and form a kernel computes it."""
+    step = exact_step(ratio_a, ratio_b)
+    return ratio_a % step == 0 and ratio_b % step == 0
+
+
 def table(function: Callable[[Tensor], Tensor], input_scale: Tensor, output_scale: Tensor) -> Tensor:
     """int8 [256]: ``table[q + 128] = quantize(float32(f(float64(dequantize(q)))))``, with f evaluated in float64."""
     q = torch.arange(S8_MIN, S8_MAX + 1, dtype=torch.int32, device=input_scale.device)

@@ -13,6 +13,7 @@ from edgekit.errors import CalibrationError
 from edgekit.graph import Graph, capture, edit
 from edgekit.graph.canonical import fold_batch_norm
 from edgekit.quant import items, observe, place
+from edgekit.quant.additions import make_exact
 from edgekit.quant.items import Item
 from edgekit.recipe import QuantConfig
 
@@ -67,7 +68,7 @@ def quantize(
     observers = {node: observe.make(config) for node in placed.observed}
     samples = _watch(folded, observers, calibration)
     items.check_count(samples, config.allow_few)
-    scales = {node: observe.scale(observer) for node, observer in observers.items()}
+    scales = make_exact(placed, {node: observe.scale(observer) for node, observer in observers.items()})
     dead = tuple(node.name for node, observer in observers.items() if observe.is_dead(observer))
     report = QuantReport(samples, {node.name: float(scale) for node, scale in scales.items()}, dead)
     place.insert(folded, placed, scales, config.per_channel)

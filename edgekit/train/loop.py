@@ -122,7 +122,7 @@ def _rate(config: TrainConfig, step: int, steps: int) -> float:
 
 def _starts(items: int, size: int) -> range:
     """Where batches start; a last batch of one item is left out where others are larger: batch norm needs two."""
-    alone = size > 1 and items > size and items % size == 1
+    alone = items > size and items % size == 1
     return range(0, items - alone, size)
 
 
