@@ -84,6 +84,8 @@ def test_every_layer_runs_in_integers(name: str) -> None:
     assert operators["QLinearConv"] == NETS[name].convolutions
     assert operators["QGemm"] == NETS[name].linears
     assert not {"Conv", "Gemm", "MatMul", "MatMulIntegerToFloat", "FusedConv"} & set(operators)
+    pools = {"residual": 1, "depthwise": 1, "two-outputs": 1}
+    assert operators["QLinearGlobalAveragePool"] == pools.get(name, 0)
     convolutions = NETS[name].convolutions
     assert report.validation.integer_convolutions == f"{convolutions} of {convolutions}"
 
@@ -482,8 +484,17 @@ def test_a_cpu_without_vnni_validates_without_optimisation(tmp_path: Path, monke
     corrupted(monkeypatch, exported("perceptron", "onnxruntime")[0], lambda model: None)
     monkeypatch.setattr(device, "has_vnni", lambda: False)
     monkeypatch.setattr(device, "is_x86", lambda: True)
+    optimised: list[bool] = []
+    runner = OnnxRunner.__init__
+
+    def spied(self: OnnxRunner, path: Any, *, threads: int = 1, optimise: bool = True) -> None:
+        optimised.append(optimise)
+        runner(self, path, threads=threads, optimise=optimise)
+
+    monkeypatch.setattr(OnnxRunner, "__init__", spied)
     with pytest.warns(RuntimeWarning, match="no VNNI"):
         report = ek.export_onnx(quantised.quantised("perceptron"), tmp_path / "m.onnx")
+    assert optimised == [False]
     assert "without optimisation" in report.validation.validated
     assert report.validation.sqnr_db is None or report.validation.sqnr_db >= 40
 

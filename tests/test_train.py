@@ -43,6 +43,9 @@ def perceptron() -> Graph:
     return ek.capture(nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 3)), torch.zeros(2, 4))
 
 
+pytestmark = pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler")  # tests that replace a step
+
+
 def config(**options: Any) -> TrainConfig:
     return TrainConfig(**({"epochs": 3, "learning_rate": 0.05, "batch_size": 16} | options))
 
