@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from edgekit.fuse.lower import lower as lower
     from edgekit.graph import Graph as Graph
     from edgekit.graph.capture import capture as capture
+    from edgekit.options import QuantConfig as QuantConfig
     from edgekit.pipeline import run as run
     from edgekit.prune import prune as prune
     from edgekit.quant import quantize as quantize
-    from edgekit.recipe import QuantConfig as QuantConfig
     from edgekit.runtime import load as load
 
 _HOME = {
     "Graph": "edgekit.graph",
-    "QuantConfig": "edgekit.recipe",
+    "QuantConfig": "edgekit.options",
     "bench": "edgekit.bench",
     "capture": "edgekit.graph",
     "export_onnx": "edgekit.export",

@@ -18,7 +18,7 @@ from edgekit import data, device, models, quant, recipe
 from edgekit.data import Dataset, Split
 from edgekit.errors import DataError, ModelError
 from edgekit.graph import Graph, capture, save
-from edgekit.recipe import QuantConfig, Recipe
+from edgekit.options import QuantConfig, Recipe
 from edgekit.train.metrics import Run, accuracy, predict
 
 _LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy")
@@ -68,13 +68,13 @@ class Job:
 
     def training_batches(self) -> Iterator[tuple[list[Tensor], Tensor]]:
         """The training set once, for importance by Taylor expansion."""
-        for inputs, targets in self.data.train.batches(self.recipe.train.batch_size):
-            yield [torch.from_numpy(array) for array in inputs], torch.from_numpy(targets)
+        for batch in self.data.train.batches(self.recipe.train.batch_size):
+            yield [torch.from_numpy(array) for array in batch.inputs], torch.from_numpy(batch.targets[0])
 
     def _data_digest(self) -> str:
         hasher = hashlib.sha256()
         for split in (self.data.train, self.data.calibration, *self.splits().values()):
-            arrays: list[NDArray[Any]] = [*split.inputs, split.targets]
+            arrays: list[NDArray[Any]] = [*split.inputs, *split.targets]
             for array in arrays:
                 hasher.update(f"{array.dtype}{array.shape}".encode())
                 hasher.update(array.tobytes())
@@ -89,9 +89,8 @@ def prepare(source: str | Path, overrides: Sequence[str] = ()) -> Job:
     """
     loaded = recipe.load(source, overrides)
     base = recipe.locate(source).parent
-    dataset = data.load(
-        loaded.data, loaded.seed, loaded.quantize.calibration_samples, base, allow_few=loaded.quantize.allow_few
-    )
+    options = loaded.quantize or QuantConfig(allow_few=True)
+    dataset = data.load(loaded.data, loaded.seed, options.calibration_samples, base, allow_few=options.allow_few)
     torch.manual_seed(loaded.seed)
     graph = capture(models.build(loaded.model, base), tuple(torch.from_numpy(a[:2]) for a in dataset.train.inputs))
     _check_outputs(graph, dataset)

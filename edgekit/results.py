@@ -153,10 +153,9 @@ def _gates(job: Job, content: dict[str, Any]) -> list[dict[str, Any]]:
         if bounds.max_drop is not None:
             drop = 100 * (accuracy - min(row["accuracy"][split] for row in compressed))
             gates.append(_gate(f"accuracy drop, {split}", drop, bounds.max_drop, "points", drop <= bounds.max_drop))
-        if bounds.min_accuracy is not None:
-            gates.append(
-                _gate(f"float accuracy, {split}", accuracy, bounds.min_accuracy, "", accuracy >= bounds.min_accuracy)
-            )
+        bound = bounds.at_least.get("accuracy")
+        if bound is not None:
+            gates.append(_gate(f"float accuracy, {split}", accuracy, bound, "", accuracy >= bound))
     if bounds.min_macs_ratio is not None:
         ratio = baseline["macs"] / max(compressed[0]["macs"], 1)
         gates.append(_gate("fewer MACs", ratio, bounds.min_macs_ratio, "times", ratio >= bounds.min_macs_ratio))

@@ -15,7 +15,7 @@ from scipy import ndimage
 from edgekit import data
 from edgekit.data import checks, sources, split
 from edgekit.errors import CalibrationError, DataError
-from edgekit.recipe import DataConfig, VariedConfig
+from edgekit.options import DataConfig, VariedConfig
 
 DIGITS = DataConfig(source="digits", varied=VariedConfig())
 
@@ -55,9 +55,9 @@ def test_no_item_stands_on_both_sides(digits: data.Dataset) -> None:
 
 
 def test_classes_keep_their_share(digits: data.Dataset) -> None:
-    whole = np.bincount(sources.digits().targets)
+    whole = np.bincount(sources.digits().targets[0])
     for part, share in ((digits.test, 540 / 1797), (digits.calibration, 256 / 1797)):
-        assert np.abs(np.bincount(part.targets) - share * whole).max() <= 2
+        assert np.abs(np.bincount(part.targets[0]) - share * whole).max() <= 2
 
 
 def test_the_seed_decides_everything() -> None:
@@ -72,7 +72,7 @@ def test_the_seed_decides_everything() -> None:
 
 def test_the_split_of_seed_0_is_the_one_that_results_are_compared_on(digits: data.Dataset) -> None:
     """numpy guarantees the raw stream of PCG64, so these indices hold under every version of it."""
-    chosen = split.stratified(sources.digits().targets, 540, 0)
+    chosen = split.stratified(sources.digits().targets[0], 540, 0)
     assert chosen[:8].tolist() == [1, 7, 8, 12, 15, 16, 22, 28]
     np.testing.assert_array_equal(sources.digits().inputs[0][chosen], digits.test.inputs[0])
 
@@ -90,8 +90,8 @@ def test_stratified_takes_each_class_to_within_one(labels: list[int], draw: st.D
 
 def test_batches_and_items_cover_the_split_in_order(digits: data.Dataset) -> None:
     parts = list(digits.test.batches(100))
-    assert [len(targets) for _, targets in parts] == [100] * 5 + [40]
-    np.testing.assert_array_equal(np.concatenate([inputs[0] for inputs, _ in parts]), digits.test.inputs[0])
+    assert [len(part) for part in parts] == [100] * 5 + [40]
+    np.testing.assert_array_equal(np.concatenate([part.inputs[0] for part in parts]), digits.test.inputs[0])
     items = digits.test.items(7)
     assert [item[0].shape for item in items] == [(1, 1, 8, 8)] * 7
     np.testing.assert_array_equal(np.concatenate([item[0] for item in items]), digits.test.inputs[0][:7])
@@ -104,7 +104,7 @@ def test_the_varied_set_uses_every_test_item_equally(digits: data.Dataset) -> No
     assert len(varied) == 5400
     images = varied.inputs[0]
     assert (images.dtype, images.min(), images.max()) == (np.float32, 0.0, 1.0)
-    np.testing.assert_array_equal(varied.targets, np.tile(digits.test.targets, 10))
+    np.testing.assert_array_equal(varied.targets[0], np.tile(digits.test.targets[0], 10))
     assert len(set(rows(varied))) == 5400
 
 
@@ -122,7 +122,7 @@ def test_without_noise_every_image_is_one_whole_shift(digits: data.Dataset, shif
 
 
 def test_noise_has_the_asked_width_and_is_clipped() -> None:
-    grey = data.Split((np.full((500, 2, 8, 8), 0.5, np.float32),), np.zeros(500, np.int64))
+    grey = data.Split((np.full((500, 2, 8, 8), 0.5, np.float32),), (np.zeros(500, np.int64),))
     noisy = data.vary(grey, 500, 0, 1.0, 16, seed=1).inputs[0]
     # 64,000 values: the standard error of the deviation is 0.28 %, of the mean 0.0004 of a unit.
     assert noisy.std() == pytest.approx(1 / 16, rel=0.02)
@@ -241,7 +241,7 @@ def test_a_bad_calibration_item_is_named() -> None:
 
 
 def part(x: list[list[float]], y: list[int]) -> data.Split:
-    return data.Split((np.array(x, np.float32),), np.array(y))
+    return data.Split((np.array(x, np.float32),), (np.array(y),))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from edgekit import models
 from edgekit.errors import ModelError
 from edgekit.graph import Graph, capture, cost
 from edgekit.models import transformer
-from edgekit.recipe import ModelConfig
+from edgekit.options import ModelConfig
 
 every_net = pytest.mark.parametrize("name", models.names())
 

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgekit.options import QuantConfig
 from edgekit.quant import observe
 from edgekit.quant.observe import BINS, MinMax, Observer, Percentile
-from edgekit.recipe import QuantConfig
 
 modest = settings(deadline=None, max_examples=60)
 FLOATS = (

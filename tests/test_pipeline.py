@@ -85,7 +85,7 @@ def held_out(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     from edgekit import preflight
 
     test = preflight.prepare(folder / "recipe.yaml").data.test
-    return test.inputs[0], test.targets
+    return test.inputs[0], test.targets[0]
 
 
 def test_the_published_model_is_the_exported_one_and_sound(done: Path) -> None:

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekit import recipe, strictyaml, targets
+from edgekit import options, recipe, strictyaml, targets
 from edgekit.errors import RecipeError, UsageError
 
 MINIMAL = "name: a\ndata: {source: digits}\nmodel: {name: mlp}\ntrain: {epochs: 1, learning_rate: 0.1}\n"
@@ -37,7 +37,7 @@ def test_the_lock_spells_out_every_key_of_the_schema(tmp_path: Path) -> None:
     lock = yaml.safe_load(recipe.dump(load_text(tmp_path, MINIMAL)))
     properties = recipe.schema()["properties"]
     assert set(lock) == set(properties)
-    assert set(lock["quantize"]) == set(recipe.QuantConfig.model_fields)
+    assert set(lock["quantize"]) == set(options.QuantConfig.model_fields)
     assert lock["prune"] is None
     assert lock["quantize"]["calibration_samples"] == 256
 
@@ -55,7 +55,7 @@ def test_overrides_are_yaml_and_the_last_one_wins(tmp_path: Path) -> None:
     assert loaded.prune is not None
     assert (loaded.prune.ratio, loaded.prune.exclude) == (0.25, ("a*", "b"))
     assert loaded.train.learning_rate == 0.001
-    assert loaded.data.varied == recipe.VariedConfig()
+    assert loaded.data.varied == options.VariedConfig()
     assert loaded.gates.max_drop is None
     assert loaded.train.augment is True
 
@@ -125,7 +125,7 @@ def test_an_override_of_a_group_takes_the_place_of_its_lines(tmp_path: Path) -> 
 
 
 def test_a_wrong_option_of_quantize_is_a_usage_error() -> None:
-    assert recipe.quant_config(percentile=99.0) == recipe.QuantConfig(percentile=99.0)
+    assert recipe.quant_config(percentile=99.0) == options.QuantConfig(percentile=99.0)
     with pytest.raises(UsageError, match=r"--percentile cannot be 7\.0.*greater than 50") as caught:
         recipe.quant_config(percentile=7.0)
     assert caught.value.exit_code == 2

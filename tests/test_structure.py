@@ -16,9 +16,9 @@ PACKAGE = ROOT / "edgekit"
 # Each line may import only from lines above it; rooms that share a line are strangers. A room is a module or a package.
 ORDER = (
     "__init__ errors",
-    "callable device disk progress strictyaml targets",
-    "recipe journal",
-    "data models kernels",
+    "callable device disk progress strictyaml targets userfile",
+    "options journal",
+    "recipe data models kernels",
     "ops",
     "graph",
     "train",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,9 @@ from edgekit import train as training
 from edgekit.data import Split
 from edgekit.errors import DataError, UsageError
 from edgekit.graph import Graph
-from edgekit.recipe import TrainConfig
+from edgekit.options import TrainConfig
 from edgekit.train import loop
+from edgekit.train.objectives import Objective, Tensors
 
 SIZE = 90
 
@@ -30,12 +31,12 @@ def blobs(count: int = SIZE, seed: int = 0) -> Split:
     rng = np.random.default_rng(seed)
     targets = np.arange(count) % 3
     centres = np.array([[3, 0, 0, 0], [0, 3, 0, 0], [0, 0, 3, 0]], np.float32)
-    return Split(((centres[targets] + rng.standard_normal((count, 4)) * 0.3).astype(np.float32),), targets)
+    return Split(((centres[targets] + rng.standard_normal((count, 4)) * 0.3).astype(np.float32),), (targets,))
 
 
 def images(count: int = 40) -> Split:
     rng = np.random.default_rng(1)
-    return Split((rng.random((count, 1, 6, 6), np.float32),), np.arange(count) % 3)
+    return Split((rng.random((count, 1, 6, 6), np.float32),), (np.arange(count) % 3,))
 
 
 def perceptron() -> Graph:
@@ -76,7 +77,7 @@ def by_hand(
     for batch in order:
         optimizer.zero_grad()
         loss = functional.cross_entropy(
-            model(torch.from_numpy(split.inputs[0][batch])), torch.from_numpy(split.targets[batch])
+            model(torch.from_numpy(split.inputs[0][batch])), torch.from_numpy(split.targets[0][batch])
         )
         loss.backward()
         optimizer.step()
@@ -161,9 +162,9 @@ def batches(monkeypatch: pytest.MonkeyPatch, split: Split, **options: Any) -> li
     """Inputs of every step."""
     seen: list[list[Tensor]] = []
 
-    def step(graph: Graph, inputs: list[Tensor], targets: Tensor, *rest: Any) -> float:
-        assert len(targets) == len(inputs[0])
-        seen.append([*inputs, targets])
+    def step(graph: Graph, inputs: Tensors, targets: Tensors, *rest: Any) -> float:
+        assert len(targets[0]) == len(inputs[0])
+        seen.append([*inputs, *targets])
         return 1.0
 
     monkeypatch.setattr(loop, "_step", step)
@@ -228,11 +229,23 @@ def test_no_epochs_change_nothing() -> None:
     assert result.report.losses == ()
 
 
+def margin(outputs: Tensors, targets: Tensors, _: Tensors) -> Tensor:
+    return functional.multi_margin_loss(outputs[0], targets[0])
+
+
+def steep(outputs: Tensors, targets: Tensors, _: Tensors) -> Tensor:
+    return 100 * functional.cross_entropy(outputs[0], targets[0])
+
+
+def judged_by(loss: Callable[[Tensors, Tensors, Tensors], Tensor]) -> Objective:
+    return Objective(loss, {})
+
+
 def test_another_loss_and_the_first_of_several_outputs() -> None:
     model = Written(lambda m, x: (m["a"](x), m["b"](x)), a=nn.Linear(4, 3), b=nn.Linear(4, 2))
     graph = ek.capture(model, torch.zeros(2, 4))
     before = weights(graph)
-    result = training.train(graph, blobs(), config(), 0, loss=lambda y, t: functional.multi_margin_loss(y, t))
+    result = training.train(graph, blobs(), config(), 0, objective=judged_by(margin))
     after = weights(result.graph)
     assert result.report.losses[-1] < result.report.losses[0]
     assert torch.equal(before["layers.b.weight"], after["layers.b.weight"])
@@ -245,14 +258,10 @@ def test_training_that_diverges_is_refused_with_the_epoch(rate: float) -> None:
         training.train(perceptron(), blobs(), config(learning_rate=rate, epochs=4), 0)
 
 
-def steep(scores: Tensor, targets: Tensor) -> Tensor:
-    return 100 * functional.cross_entropy(scores, targets)
-
-
 def test_weights_that_the_last_step_ruined_are_refused() -> None:
     """One step in all: its loss was still finite."""
     with pytest.raises(DataError, match="the weights are not finite in epoch 1"):
-        training.train(perceptron(), blobs(16), config(learning_rate=3e38, epochs=1), 0, loss=steep)
+        training.train(perceptron(), blobs(16), config(learning_rate=3e38, epochs=1), 0, objective=judged_by(steep))
 
 
 def test_data_that_is_not_finite_is_refused() -> None:
@@ -281,7 +290,7 @@ def test_a_quantised_graph_is_trained_as_well() -> None:
 def test_batch_norm_and_dropout_train_and_then_rest() -> None:
     graph = quantised.float_graph("residual")
     statistics = {n: v.clone() for n, v in graph.module.named_buffers()}
-    split = Split((items((3, 8, 8), 40).numpy(),), np.arange(40) % 5)
+    split = Split((items((3, 8, 8), 40).numpy(),), (np.arange(40) % 5,))
     result = training.train(graph, split, config(epochs=1), 0).graph
     changed = [not torch.equal(value, statistics[n]) for n, value in result.module.named_buffers()]
     assert all(changed)
@@ -292,9 +301,9 @@ def test_batch_norm_and_dropout_train_and_then_rest() -> None:
 
 def test_accuracy_is_the_share_of_right_answers() -> None:
     scores = np.eye(3, dtype=np.float32)[[0, 1, 2, 0, 1, 1]]
-    split = Split((scores,), np.array([0, 1, 2, 1, 1, 0]))
+    split = Split((scores,), (np.array([0, 1, 2, 1, 1, 0]),))
     assert training.accuracy(lambda x: (x, np.zeros(1)), split) == 4 / 6
-    many = Split((np.tile(scores, (100, 1)),), np.tile(split.targets, 100))
+    many = Split((np.tile(scores, (100, 1)),), (np.tile(split.targets[0], 100),))
     assert training.accuracy(lambda x: (x,), many) == 4 / 6
 
 

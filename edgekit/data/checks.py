@@ -100,7 +100,7 @@ def _finding(check: str, good: bool, message: str) -> Finding:
 
 
 def _balance(name: str, split: Split, classes: int) -> Finding:
-    counts = np.bincount(split.targets, minlength=classes)
+    counts = np.bincount(split.targets[0], minlength=classes)
     rarest, commonest = int(counts.argmin()), int(counts.argmax())
     message = f"{name}: {counts[rarest]} items of class {rarest} to {counts[commonest]} of class {commonest}"
     return _finding("class balance", counts[rarest] >= MIN_BALANCE * counts[commonest], message)

@@ -13,7 +13,7 @@ from edgekit.data.sources import digits, npz
 from edgekit.data.split import Split, stratified
 from edgekit.data.vary import vary
 from edgekit.errors import DataError
-from edgekit.recipe import DataConfig
+from edgekit.options import DataConfig
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,15 @@ def load(
         DataError: what was read cannot be used; names the array and the item.
         CalibrationError: the calibration set is too small.
     """
-    whole = digits() if config.source == "digits" else npz((base or Path()) / config.source)
+    source = str(config.source)
+    whole = digits() if source == "digits" else npz((base or Path()) / source)
     train, test = _parts(whole, config.test_fraction, seed)
     count = min(calibration_samples, len(train))
-    calibration = train.take(stratified(train.targets, count, seed + 1))
+    calibration = train.take(stratified(train.targets[0], count, seed + 1))
     check_calibration(calibration.items(), allow_few)
     varied = vary(test, **config.varied.model_dump(), seed=seed + 2) if config.varied else None
-    classes = int(whole.targets.max()) + 1
-    return Dataset(config.source, train, calibration, test, varied, classes, findings(train, test, classes))
+    classes = int(whole.targets[0].max()) + 1
+    return Dataset(source, train, calibration, test, varied, classes, findings(train, test, classes))
 
 
 def _parts(whole: Split, test_fraction: float, seed: int) -> tuple[Split, Split]:
@@ -70,5 +71,5 @@ def _parts(whole: Split, test_fraction: float, seed: int) -> tuple[Split, Split]
     if count >= len(whole):
         raise DataError(f"There are {len(whole)} items, and {count} are held out.", fix="Give more items.")
     held_out = np.zeros(len(whole), dtype=bool)
-    held_out[stratified(whole.targets, count, seed)] = True
+    held_out[stratified(whole.targets[0], count, seed)] = True
     return whole.take(np.flatnonzero(~held_out)), whole.take(np.flatnonzero(held_out))

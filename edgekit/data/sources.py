@@ -13,7 +13,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from edgekit.data.checks import check_items, check_labels
-from edgekit.data.split import Inputs, Split
+from edgekit.data.split import Arrays, Split
 from edgekit.errors import DataError, MissingDependency
 
 MAX_BYTES = 4 * 2**30  # of one array, unpacked
@@ -28,7 +28,7 @@ def digits() -> Split:
             "The digits come with scikit-learn, which is not installed.", fix="pip install 'edgekit[train]'"
         ) from error
     pixels, labels = load_digits(return_X_y=True)
-    return Split(((pixels.reshape(-1, 1, 8, 8) / 16).astype(np.float32),), labels.astype(np.int64))
+    return Split(((pixels.reshape(-1, 1, 8, 8) / 16).astype(np.float32),), (labels.astype(np.int64),))
 
 
 def npz(path: Path) -> Split:
@@ -38,10 +38,10 @@ def npz(path: Path) -> Split:
         DataError: the file or an array is missing, damaged, too large, pickled, or of the wrong type or shape.
     """
     x, y = _arrays(path, "x", "y")
-    return Split((_items(path, x),), check_labels(f"{path}: y", y, len(x)))
+    return Split((_items(path, x),), (check_labels(f"{path}: y", y, len(x)),))
 
 
-def npz_items(path: Path) -> list[Inputs]:
+def npz_items(path: Path) -> list[Arrays]:
     """Read calibration items from ``x`` alone, each with a batch of 1; errors as :func:`npz`."""
     (x,) = _arrays(path, "x")
     checked = _items(path, x)

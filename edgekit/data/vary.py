@@ -53,7 +53,7 @@ def vary(split: Split, items: int, shift: int, noise: float, levels: int, seed: 
         )
     turns = np.arange(items) % len(split)
     varied = augment(images[turns], np.random.default_rng(seed), shift=shift, noise=noise, levels=levels)
-    return Split((varied,), split.targets[turns])
+    return Split((varied,), split.take(turns).targets)
 
 
 def _shift(images: Images, offsets: NDArray[np.int64], largest: int) -> Images:

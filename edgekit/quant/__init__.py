@@ -12,10 +12,10 @@ from torch import fx, nn
 from edgekit.errors import CalibrationError
 from edgekit.graph import Graph, capture, edit
 from edgekit.graph.canonical import fold_batch_norm
+from edgekit.options import QuantConfig
 from edgekit.quant import items, observe, place
 from edgekit.quant.additions import make_exact
 from edgekit.quant.items import Item
-from edgekit.recipe import QuantConfig
 
 __all__ = ["QuantReport", "QuantResult", "check", "quantize"]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from edgekit.ops import numerics
-from edgekit.recipe import QuantConfig
+from edgekit.options import QuantConfig
 
 BINS = 2048
 

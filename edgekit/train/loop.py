@@ -15,9 +15,9 @@ from torch import Tensor
 from edgekit.data import Split, augment
 from edgekit.errors import DataError, UsageError
 from edgekit.graph import Graph
-from edgekit.recipe import TrainConfig
+from edgekit.options import TrainConfig
+from edgekit.train.objectives import CLASSIFICATION, Objective, Tensors
 
-Loss = Callable[[Tensor, Tensor], Tensor]
 Progress = Callable[[int, int], None]  # steps done, steps in all
 
 
@@ -46,7 +46,7 @@ def train(
     config: TrainConfig,
     seed: int,
     *,
-    loss: Loss = torch.nn.functional.cross_entropy,
+    objective: Objective = CLASSIFICATION,
     progress: Progress | None = None,
 ) -> TrainResult:
     """Train a copy of ``graph`` on a split with SGD or Adam.
@@ -56,7 +56,7 @@ def train(
         split: training items with their labels.
         config: epochs, batch size, optimiser, schedule, augmentation.
         seed: of the order of items, of augmentation and of dropout.
-        loss: of (first output, labels).
+        objective: whose loss is minimised.
         progress: called after every step.
 
     Raises:
@@ -76,8 +76,8 @@ def train(
         for epoch in range(config.epochs):
             values, sizes = [], []
             for inputs, targets in _batches(split, starts, config, rng):
-                values.append(_step(graph, inputs, targets, loss, optimizer))
-                sizes.append(len(targets))
+                values.append(_step(graph, inputs, targets, objective, optimizer))
+                sizes.append(len(inputs[0]))
                 schedule.step()
                 if progress is not None:
                     progress(epoch * len(starts) + len(values), steps)
@@ -96,10 +96,12 @@ def _check_finite(graph: Graph, loss: float, epoch: int) -> None:
         )
 
 
-def _step(graph: Graph, inputs: list[Tensor], targets: Tensor, loss: Loss, optimizer: torch.optim.Optimizer) -> float:
+def _step(
+    graph: Graph, inputs: Tensors, targets: Tensors, objective: Objective, optimizer: torch.optim.Optimizer
+) -> float:
     optimizer.zero_grad()
     result = graph(*inputs)
-    value = loss(result if isinstance(result, Tensor) else result[0], targets)
+    value = objective.loss((result,) if isinstance(result, Tensor) else tuple(result), targets, inputs)
     value.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return float(value.detach())
@@ -128,9 +130,9 @@ def _starts(items: int, size: int) -> range:
 
 def _batches(
     split: Split, starts: range, config: TrainConfig, rng: np.random.Generator
-) -> Iterator[tuple[list[Tensor], Tensor]]:
+) -> Iterator[tuple[Tensors, Tensors]]:
     order = rng.permutation(len(split))
     for start in starts:
         batch = split.take(order[start : start + config.batch_size])
         arrays = [augment(array, rng) for array in batch.inputs] if config.augment else batch.inputs
-        yield [torch.from_numpy(array) for array in arrays], torch.from_numpy(batch.targets)
+        yield tuple(map(torch.from_numpy, arrays)), tuple(map(torch.from_numpy, batch.targets))

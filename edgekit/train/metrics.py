@@ -19,8 +19,8 @@ BATCH = 256
 def accuracy(run: Run, split: Split) -> float:
     """Share of items whose largest score, in the first output [N, classes], stands at their label; from 0 to 1."""
     right = 0
-    for inputs, targets in split.batches(BATCH):
-        right += int((run(*inputs)[0].argmax(1) == targets).sum())
+    for batch in split.batches(BATCH):
+        right += int((run(*batch.inputs)[0].argmax(1) == batch.targets[0]).sum())
     return right / len(split)
 
 
