@@ -360,7 +360,7 @@ def with_rounded_biases(graph: Graph) -> Graph:
     """Every bias as the integer graph has it: ``int32 * sx * sw``."""
     graph = graph.copy()
     integer = ek.lower(graph)
-    for cell in patterns.cells(graph.module):
+    for cell in patterns.cells(graph):
         if cell.body.target in patterns.WEIGHTED and edit.arguments(cell.body)["bias"] is not None:
             parts = edit.arguments(cell.body)
             q = edit.get_by_path(integer.module, f"{cell.body.name}.bias").double()
@@ -390,7 +390,7 @@ def test_one_operator_on_equal_inputs_is_one_step_off_at_most(name: str) -> None
     x = items(NETS[name].shape, 50, seed=6, spread=1.2)
     golden = Recorder(integer)
     golden.run(x)
-    cells = {cell.end: cell for cell in patterns.cells(graph.module)}
+    cells = {cell.end: cell for cell in patterns.cells(graph)}
     compared = 0
 
     def replace(node: fx.Node, value: Any) -> Any:
@@ -454,7 +454,7 @@ def test_an_integer_graph_is_refused() -> None:
 
 def end_of(graph: Graph, name: str) -> fx.Node:
     """The pair behind the operator ``name``."""
-    return next(cell.end for cell in patterns.cells(graph.module) if cell.body.name == name)
+    return next(cell.end for cell in patterns.cells(graph) if cell.body.name == name)
 
 
 def test_a_float_island_is_named_with_its_line() -> None:
@@ -576,7 +576,7 @@ def test_layer_errors_are_signal_to_noise_of_each_layer(name: str) -> None:
     errors = layer_errors(folded, graph, integer, [x])
     layers = [n.name for n in calls(integer) if isinstance(got.values[n.name], Tensor)]
     assert [error.name for error in errors] == [n for n in layers if not n.endswith("_s8") and "dequantize" not in n]
-    cells = {cell.body.name: cell for cell in patterns.cells(graph.module)}
+    cells = {cell.body.name: cell for cell in patterns.cells(graph)}
     for error in errors:
         cell = cells[error.name]
         signal = want.values[(cell.clamp or cell.body).name].double().numpy()

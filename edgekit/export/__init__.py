@@ -20,7 +20,7 @@ from edgekit.export.lint import lint
 from edgekit.export.onnx import to_onnx
 from edgekit.export.validate import Validation, generated_inputs, validate
 from edgekit.fuse import sqnr_db
-from edgekit.graph import Graph, capture, patterns
+from edgekit.graph import Graph, capture, cost, front, patterns
 from edgekit.targets import OnnxTarget, onnx_target
 
 __all__ = ["ExportReport", "Validation", "export_onnx", "sqnr_db"]
@@ -70,10 +70,11 @@ def export_onnx(
     row, path = onnx_target(target), Path(path)
     source = graph if isinstance(graph, Graph) else capture(graph, example_inputs)
     source = source.copy().eval()
-    quantised = bool(patterns.cells(source.module))
+    quantised = bool(patterns.cells(source))
     placed = qdq.place(source, row) if quantised else source
     model = to_onnx(placed, row)
-    _check(model, row, quantised, path.name)
+    layers = [node for node in front.front_calls(source) if cost.macs(source, node)] if quantised else []
+    _check(model, row, quantised, len(layers), path.name)
     data = model.SerializeToString(deterministic=True)
     values = tuple(inputs) if inputs is not None else generated_inputs(source, seed=seed)
     with tempfile.TemporaryDirectory() as folder:
@@ -90,10 +91,10 @@ def export_onnx(
     return ExportReport(target, path.name, row.opset, len(data), result)
 
 
-def _check(model: ModelProto, target: OnnxTarget, quantised: bool, name: str) -> None:
+def _check(model: ModelProto, target: OnnxTarget, quantised: bool, front_layers: int, name: str) -> None:
     try:
         check_model(model, full_check=True)
-        findings = lint(model, target, quantised)
+        findings = lint(model, target, quantised, front_layers)
     except (ValidationError, InferenceError) as error:
         findings = [f"the ONNX checker says: {error}"]
     if findings:

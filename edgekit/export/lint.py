@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ class _View:
         for node in self.nodes:
             for name in node.input:
                 self.users.setdefault(name, []).append(node)
+        self.quantised = behind_quantisers(self.nodes)
 
     def kind_behind(self, name: str) -> str:
         """The operator that makes a value, or nothing."""
@@ -51,15 +52,31 @@ class _View:
         return len(self.users.get(name, [])) + (name in self.outputs)
 
 
-def lint(model: onnx.ModelProto, target: OnnxTarget, quantised: bool) -> list[str]:
-    """Everything that is wrong with a file for ``target``, a sentence each; an empty list is a clean file."""
+def behind_quantisers(nodes: Iterable[onnx.NodeProto]) -> set[str]:
+    """The values that a DequantizeLinear gives or has a part in; the others are the float front's."""
+    found = set[str]()
+    for node in nodes:
+        if node.op_type == "DequantizeLinear" or not found.isdisjoint(node.input):
+            found.update(node.output)
+    return found
+
+
+def lint(model: onnx.ModelProto, target: OnnxTarget, quantised: bool, front_layers: int = 0) -> list[str]:
+    """Everything that is wrong with a file for ``target``, a sentence each; an empty list is a clean file.
+
+    Args:
+        model: the file's content.
+        target: whom it is for.
+        quantised: whether its layers must be in integers.
+        front_layers: convolutions and products of matrices in the float front, in front of the first quantiser.
+    """
     elsewhere = [t.name for t in model.graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
     if elsewhere:  # and is not read from there either
         return [f"{', '.join(elsewhere)} is stored in another file"]
     view = _View(model)
     findings = [*_header(model, target), *_metadata(model), *_pairs(view, target)]
     if quantised:
-        findings += _layers(view, target)
+        findings += [*_layers(view, target), *_front(view, front_layers)]
         if target.activation == "int8":
             findings += _fusions(view)
     return findings
@@ -138,7 +155,7 @@ def _axis(view: _View, node: onnx.NodeProto, scale: NDArray[Any]) -> Iterator[st
 
 def _layers(view: _View, target: OnnxTarget) -> Iterator[str]:
     for node in view.nodes:
-        if node.op_type not in _WEIGHTED:
+        if node.op_type not in _WEIGHTED or node.output[0] not in view.quantised:
             continue
         sources = [view.moved_from(name) for name in node.input[:2]]
         if any(view.kind_behind(name) != "DequantizeLinear" for name in sources):
@@ -149,6 +166,14 @@ def _layers(view: _View, target: OnnxTarget) -> Iterator[str]:
             yield f"the weight of {node.name} is not stored as int8"
         if len(node.input) > 2:
             yield from _bias(view, node, target)
+
+
+def _front(view: _View, expected: int) -> Iterator[str]:
+    found = [n.name for n in view.nodes if n.op_type in _WEIGHTED and n.output[0] not in view.quantised]
+    if len(found) > expected:
+        yield from (f"{name} does not read dequantised values on both sides: it would run in float" for name in found)
+    elif len(found) < expected:
+        yield f"{len(found)} layers stand in front of the first quantiser, where the model has {expected}"
 
 
 def _bias(view: _View, node: onnx.NodeProto, target: OnnxTarget) -> Iterator[str]:
@@ -168,7 +193,12 @@ def _fusions(view: _View) -> Iterator[str]:
                 yield f"a pair stands between {pair.input[0]} and {node.name}"
         behind = [view.kind_behind(view.moved_from(name)) for name in node.input]
         is_bias = any(name in view.constants for name in node.input)
-        if node.op_type == "Add" and not is_bias and "DequantizeLinear" not in behind:
+        if (
+            node.op_type == "Add"
+            and node.output[0] in view.quantised
+            and not is_bias
+            and "DequantizeLinear" not in behind
+        ):
             yield f"no branch of {node.name} has a pair"
 
 

@@ -30,8 +30,8 @@ def place(graph: Graph, target: OnnxTarget) -> Graph:
     """
     placed = graph.copy().eval()
     _drop_training_only(placed)
-    for cell in patterns.cells(placed.module):
-        if cell.body.target in patterns.WEIGHTED:
+    for cell in patterns.cells(placed):
+        if cell.body.target in patterns.WEIGHTED and not cell.is_input:
             _store_integers(placed, cell, target)
     rewrite = _for_onnxruntime if target.activation == "uint8" else _for_tensorrt
     rewrite(placed)
@@ -39,15 +39,16 @@ def place(graph: Graph, target: OnnxTarget) -> Graph:
 
 
 def _for_onnxruntime(graph: Graph) -> None:
-    for cell in patterns.cells(graph.module):
-        _check_pool(graph, cell)
+    for cell in patterns.cells(graph):
+        if not cell.is_input:
+            _check_pool(graph, cell)
         _clamp_in_integers(graph, cell)
 
 
 def _for_tensorrt(graph: Graph) -> None:
-    for cell in patterns.cells(graph.module):
+    for cell in patterns.cells(graph):
         _clamp_in_float(cell)
-    for cell in patterns.cells(graph.module):
+    for cell in patterns.cells(graph):
         _open_main_branch(cell)
 
 
@@ -122,9 +123,14 @@ def _open_main_branch(cell: Cell) -> None:
     for pair, other in (operands, operands[::-1]):
         if pair is not other and pair.target is patterns.FAKE_QUANTIZE and len(pair.users) == 1:
             layer = edit.input_node(pair)
-            if layer.target in patterns.WEIGHTED:
+            if layer.target in patterns.WEIGHTED and is_stored(layer):
                 cell.body.replace_input_with(pair, layer)
                 return
+
+
+def is_stored(layer: fx.Node) -> bool:
+    """Whether a layer's weight is stored in integers; one of the float front has it in float."""
+    return edit.is_call(edit.arguments(layer)["weight"], DEQUANTIZE)
 
 
 def _drop_training_only(graph: Graph) -> None:

@@ -43,7 +43,7 @@ class TensorRTReference(fx.Interpreter):
             return Quantized(args[0], args[1].double())
         if target is patterns.FAKE_QUANTIZE:
             return _quantize(_real(args[0]), args[1])
-        if target in patterns.WEIGHTED:
+        if target in patterns.WEIGHTED and isinstance(args[1], Quantized):
             return _accumulate(target, *args)
         return super().call_function(target, tuple(_real(a) for a in args), dict(kwargs))
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgekit.errors import NumericsError, OperatorError, UsageError
-from edgekit.graph import Graph, edit, patterns
+from edgekit.graph import Graph, edit, front, patterns
 from edgekit.graph.graph import propagate_shapes
 from edgekit.graph.patterns import Cell
 from edgekit.ops import numerics
@@ -31,16 +31,19 @@ def lower(graph: Graph) -> Graph:
         OperatorError: for an operator that stays float; names it and its source line.
         NumericsError: for a scale, ratio or bias outside the range in which INT8 arithmetic is exact; the same.
     """
-    found = patterns.cells(graph.module)
+    found = patterns.cells(graph)
     if not found:
         raise UsageError("the graph is not quantised.", fix="Call ek.quantize first.")
-    _refuse_islands(graph, found)
+    stays = set(front.front_calls(graph))
+    _refuse_islands(graph, found, stays)
     work, ends = _Lowering(graph), {cell.end: cell for cell in found}
     for node in graph.nodes:
         if node.op == "placeholder":
             work.values[node] = work.structure.placeholder(node.name)
         elif node in ends:
             work.cell(ends[node])
+        elif node in stays:
+            work.keep(node)
         elif _is_size(node):
             work.size(node)
     return work.finish()
@@ -56,7 +59,7 @@ class _Lowering:
     values: dict[fx.Node, fx.Node] = field(default_factory=dict)
 
     def cell(self, cell: Cell) -> None:
-        rule = next((rule for rule in RULES if rule.match(cell.body)), None)
+        rule = INPUT if cell.is_input else next((rule for rule in RULES if rule.match(cell.body)), None)
         reason = rule.check(self.source, cell) if rule else "no rule knows it"
         if rule is None or reason:
             raise OperatorError(f"{edit.describe(cell.body)} cannot be lowered: {reason}.")
@@ -70,6 +73,14 @@ class _Lowering:
     def size(self, node: fx.Node) -> None:
         """Copy a call that computes a size, such as the batch that a reshape keeps."""
         self.values[node] = self.structure.node_copy(node, self.value)
+
+    def keep(self, node: fx.Node) -> None:
+        """Copy a call of the float front, with the constants that it reads."""
+        for source in node.all_input_nodes:
+            if source.op == "get_attr" and source not in self.values:
+                value = edit.get_tensor(self.source.module, source).detach()
+                self.values[source] = self.stored(str(source.target), value)
+        self.values[node] = self.structure.node_copy(node, lambda source: self.values[source])
 
     def value(self, node: fx.Node) -> fx.Node:
         """The new node with the bytes of ``node``; dropout is looked through."""
@@ -103,6 +114,8 @@ class _Lowering:
         return graph
 
     def _dequantized(self, node: fx.Node, index: int) -> fx.Node:
+        if not edit.is_call(_bytes_of(node), patterns.FAKE_QUANTIZE):
+            return self.values[node]  # the float front gives it
         scale = self.stored(f"output_{index}_scale", self.scale(node))
         return self.structure.call_function(s8.dequantize.default, (self.value(node), scale))
 
@@ -117,9 +130,9 @@ def _bytes_of(node: fx.Node) -> fx.Node:
     return node
 
 
-def _refuse_islands(graph: Graph, found: list[Cell]) -> None:
-    """Every call must be part of a cell, a weight's fake_quantize, or the identity in inference."""
-    known = {node for cell in found for node in (cell.body, cell.inner, cell.clamp, cell.end)}
+def _refuse_islands(graph: Graph, found: list[Cell], stays: set[fx.Node]) -> None:
+    """Every call must be part of a cell, of the front, a weight's fake_quantize, or the identity in inference."""
+    known = {node for cell in found for node in (cell.body, cell.inner, cell.clamp, cell.end)} | stays
     for node in edit.calls(graph.module):
         weight = node.target is patterns.FAKE_QUANTIZE and patterns.is_weight(node)
         if node not in known and not weight and not _is_size(node) and node.target not in patterns.TRAINING_ONLY:
@@ -128,7 +141,7 @@ def _refuse_islands(graph: Graph, found: list[Cell]) -> None:
                 fix="Call ek.quantize on the whole graph.",
             )
     for node in graph.output_nodes():
-        if not edit.is_call(_bytes_of(node), patterns.FAKE_QUANTIZE):
+        if not edit.is_call(_bytes_of(node), patterns.FAKE_QUANTIZE) and node not in stays:
             raise OperatorError(f"the output {edit.describe(node)} is not quantised.")
 
 
@@ -276,8 +289,8 @@ class Rule:
     rewrite: Callable[[_Lowering, Cell], fx.Node]
 
 
+INPUT = Rule("input", lambda _: False, _always, _lower_input)
 RULES = (
-    Rule("input", lambda body: body.op == "placeholder", _always, _lower_input),
     Rule("linear", lambda body: body.target is aten.linear.default, _always, _lower_linear),
     Rule("convolution", lambda body: body.target is aten.conv2d.default, _always, _lower_convolution),
     Rule("addition", lambda body: body.target is aten.add.Tensor, _always, _lower_add),

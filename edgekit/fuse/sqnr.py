@@ -53,8 +53,8 @@ def layer_errors(folded: Graph, quantised: Graph, integer: Graph, inputs: Sequen
     expected, got = _values(folded, inputs), _values(integer, inputs)
     nodes = {node.name: node for node in integer.nodes}
     errors = []
-    for cell in patterns.cells(quantised.module):
-        if cell.body.op == "call_function":
+    for cell in patterns.cells(quantised):
+        if not cell.is_input:
             scale = edit.get_tensor(quantised.module, cell.scale)
             node = nodes[cell.body.name]
             noise = sqnr_db(expected[cell.real.name], numerics.dequantize(got[node.name], scale))

@@ -7,12 +7,14 @@ it where there is one, and the fake_quantize behind those. :func:`cell_at` reads
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx
 
-from edgekit.graph import edit
+from edgekit.graph import edit, front
+from edgekit.graph.graph import Graph
 
 aten = torch.ops.aten
 FAKE_QUANTIZE = torch.ops.edgekit.fake_quantize.default
@@ -69,12 +71,14 @@ class Cell:
         inner: the fake_quantize between body and clamp, if there is a clamp.
         clamp: the fused relu or clamp.
         end: the fake_quantize whose output the next cells read.
+        is_input: the body is an input, or the last call of the float front: this cell only quantises its value.
     """
 
     body: fx.Node
     end: fx.Node
     inner: fx.Node | None = None
     clamp: fx.Node | None = None
+    is_input: bool = False
 
     @property
     def scale(self) -> fx.Node:
@@ -107,19 +111,28 @@ def is_inner(fake: fx.Node) -> bool:
     return user.target in CLAMPS and any(n.target is FAKE_QUANTIZE and _same_scale(n, fake) for n in user.users)
 
 
-def cell_at(end: fx.Node) -> Cell:
-    """The cell whose last node is the activation fake_quantize ``end``."""
+def cell_at(end: fx.Node, front: Collection[fx.Node] = ()) -> Cell:
+    """The cell whose last node is the activation fake_quantize ``end``, in a graph with this front."""
     body = edit.input_node(end)
+    if body.op == "placeholder" or body in front:
+        return Cell(body, end, is_input=True)
     if body.target in CLAMPS and edit.is_call(body.args[0], FAKE_QUANTIZE) and is_inner(body.args[0]):  # type: ignore[arg-type]
         inner = edit.input_node(body)
         return Cell(edit.input_node(inner), end, inner, body)
     return Cell(body, end)
 
 
-def cells(module: fx.GraphModule) -> list[Cell]:
+def cells(graph: Graph) -> list[Cell]:
     """All cells in order; fake_quantize of weights and inner ones do not end a cell."""
-    ends = [n for n in edit.calls(module) if n.target is FAKE_QUANTIZE and not is_weight(n) and not is_inner(n)]
-    return [cell_at(end) for end in ends]
+    calls = edit.calls(graph.module)
+    ends = [n for n in calls if n.target is FAKE_QUANTIZE and not is_weight(n) and not is_inner(n)]
+    found = front.front(graph)
+    return [cell_at(end, found) for end in ends]
+
+
+def has_front(graph: Graph) -> bool:
+    """Whether a quantised graph computes in float before it quantises."""
+    return any(cell.is_input and cell.body.op != "placeholder" for cell in cells(graph))
 
 
 def _same_scale(a: fx.Node, b: fx.Node) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from torch import fx
 
-from edgekit.graph import Graph
+from edgekit.graph import Graph, front
 from edgekit.prune import ties
 from edgekit.prune.ties import Analysis, Size
 
@@ -84,11 +84,11 @@ def couple(graph: Graph, exclude: Iterable[fx.Node] = ()) -> Coupling:
         graph: canonical graph with fresh shapes.
         exclude: nodes whose output channels the user wants kept.
     """
-    state, excluded = Analysis(graph), set(exclude)
+    state, excluded, fixed = Analysis(graph), set(exclude), set(front.front_calls(graph))
     for node in graph.nodes:
         if node.op == "get_attr":
-            state.dims[node] = state.stored(node)
-        elif node.op == "placeholder":
+            state.dims[node] = () if fixed.issuperset(node.users) else state.stored(node)
+        elif node.op == "placeholder" or node in fixed:
             state.dims[node] = (None,) * len(graph.shape(node))
         elif node.op == "call_function":
             state.dims[node] = ties.propagate(state, node)

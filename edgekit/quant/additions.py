@@ -28,7 +28,7 @@ def make_exact(placed: Plan, scales: Scales) -> Scales:
     """
     scales, settled = dict(scales), set[fx.Node]()
     for node in reversed(placed.scale_of):
-        if node.target in patterns.JOINS:
+        if node.target in patterns.JOINS and node not in placed.front:
             sources = [placed.scale_of[edit.operand(node, index)] for index in (0, 1)]
             settle(sources, scales[placed.scale_of[node]], scales, settled)
     return scales

@@ -1,5 +1,7 @@
 """Where to quantise: a plan made of rules (match, check), carried out by :func:`insert`.
 
+The front of the graph (``graph/front.py``) stays in float up to its last operator without an integer form.
+
 The result holds the superset of pairs that ONNX Runtime wants: behind every convolution and linear, also in front of an
 addition, and one in front of a fused clamp that shares the clamp's scale. Export for TensorRT removes some of them;
 nothing else adds any.
@@ -9,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, fx
 
 from edgekit.errors import NumericsError, OperatorError, UnsupportedError
-from edgekit.graph import Graph, edit, fold, patterns
+from edgekit.graph import Graph, edit, fold, front, patterns
 from edgekit.ops import numerics
 
 aten = torch.ops.aten
@@ -28,8 +31,10 @@ class Plan:
     Attributes:
         observed: nodes whose values calibration must see, in order.
         scale_of: for every quantised node, the observed node whose scale it has.
+        front: calls in front of everything learned that stay in float.
     """
 
+    front: frozenset[fx.Node] = frozenset()
     observed: list[fx.Node] = field(default_factory=list)
     scale_of: dict[fx.Node, fx.Node] = field(default_factory=dict)
 
@@ -55,30 +60,59 @@ def plan(graph: Graph) -> Plan:
     Raises:
         OperatorError: for the first operator that cannot be quantised, with its source line.
         NumericsError: for a layer whose sums int32 does not hold, with its source line.
-        UnsupportedError: for a graph without operators.
+        UnsupportedError: for a graph without operators on activations.
     """
-    result = Plan()
-    for node in graph.nodes:
-        if node.op == "placeholder" and node.meta["val"].is_floating_point():
-            result.own(node)
-        elif node.op == "call_function" and node not in result.scale_of:
-            _place(graph, result, node)
-    if not any(True for _ in edit.calls(graph.module)):
-        raise UnsupportedError("the graph has no operator: there is nothing to quantise.")
+    result, may_stay = Plan(), front.front(graph)
+    while refused := _fill(result, graph):
+        node, reason = _user_of_constant(refused[0]), refused[1]
+        if node not in may_stay:
+            raise OperatorError(
+                f"{edit.describe(node)} cannot be quantised: {reason}.",
+                fix="Leave the model in float, or replace the operator.",
+            )
+        result = Plan(frozenset(result.front | _with_sources(node)))
+    if not any(node in result.scale_of for node in edit.calls(graph.module)):
+        raise UnsupportedError("the graph has no operator on activations: there is nothing to quantise.")
     return result
 
 
-def _place(graph: Graph, result: Plan, node: fx.Node) -> None:
+def _fill(result: Plan, graph: Graph) -> tuple[fx.Node, str] | None:
+    """Place every node; the first that cannot be quantised, and why not."""
+    for node in graph.nodes:
+        if node in result.front or node.op == "placeholder":
+            if node.meta["val"].is_floating_point() and not _is_inside(result, node):
+                result.own(node)
+        elif node.op == "call_function" and node not in result.scale_of and (reason := _place(graph, result, node)):
+            return node, reason
+    return None
+
+
+def _is_inside(result: Plan, node: fx.Node) -> bool:
+    """Whether only the front computes with a value; outputs and sizes do not compute."""
+    readers = {user for user in node.users if user.op != "output" and isinstance(user.meta.get("val"), Tensor)}
+    return readers <= result.front and bool(readers or node in result.front)
+
+
+def _with_sources(node: fx.Node) -> set[fx.Node]:
+    """A call and all calls that it computes from."""
+    found, waiting = set[fx.Node](), [node]
+    while waiting:
+        here = waiting.pop()
+        if here.op == "call_function" and here not in found and isinstance(here.meta.get("val"), Tensor):
+            found.add(here)
+            waiting += here.all_input_nodes
+    return found
+
+
+def _place(graph: Graph, result: Plan, node: fx.Node) -> str:
+    """Apply a node's rule, or say why there is none that fits."""
     if not isinstance(node.meta.get("val"), Tensor):
-        return  # a size
+        return ""  # a size
     rule = next((rule for rule in RULES if node.target in rule.match), None)
     reason = rule.check(graph, result, node) if rule else "the operator has no integer form"
-    if rule is None or reason:
-        raise OperatorError(
-            f"{edit.describe(_user_of_constant(node))} cannot be quantised: {reason}.",
-            fix="Leave the model in float, or replace the operator.",
-        )
-    rule.place(result, node)
+    if rule is not None and not reason:
+        rule.place(result, node)
+    return reason
 
 
 def _user_of_constant(node: fx.Node) -> fx.Node:
@@ -152,7 +186,7 @@ def insert(graph: Graph, placed: Plan, scales: dict[fx.Node, Tensor], per_channe
     first_call = next(edit.calls(graph.module))
     stored = {node: _store(graph, f"{node.name}_scale", scale, first_call) for node, scale in scales.items()}
     for node in placed.scale_of:
-        if node.target in patterns.WEIGHTED:
+        if node.target in patterns.WEIGHTED and node not in placed.front:
             before, behind = placed.scale_of[edit.input_node(node)], placed.scale_of[node]
             _quantize_weight(graph, node, scales[before], scales[behind], per_channel)
     for node, observed in placed.scale_of.items():
@@ -162,8 +196,13 @@ def insert(graph: Graph, placed: Plan, scales: dict[fx.Node, Tensor], per_channe
                 fake = edit.call_before(first_call, patterns.FAKE_QUANTIZE, arguments, name)
             else:
                 fake = edit.call_after(node, patterns.FAKE_QUANTIZE, arguments, name)
-            edit.replace_uses(node, fake)
+            edit.replace_uses(node, fake, keep=partial(_stays_float, placed, node))
     graph.refresh()
+
+
+def _stays_float(placed: Plan, source: fx.Node, user: fx.Node) -> bool:
+    """Whether ``user`` reads the float value of a quantised node: calls of the front do, and an output of the front."""
+    return user in placed.front or (user.op == "output" and source in placed.front)
 
 
 def _store(graph: Graph, name: str, value: Tensor, before: fx.Node) -> fx.Node:

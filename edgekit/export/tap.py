@@ -1,0 +1,73 @@
+"""A file with a float front against the golden: the same bytes behind the front must give the same bytes at the end.
+
+Two correct float fronts may differ in the last bit of a sum, and so by one step where a value is quantised. What comes
+behind is exact all the same; to see that, the golden goes on from the very bytes that the file made of its inputs.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, fx
+
+from edgekit import disk
+from edgekit.errors import ExportMismatch
+from edgekit.export.lint import behind_quantisers
+from edgekit.graph import Graph, edit
+from edgekit.runtime import OnnxRunner
+
+Arrays = Sequence[NDArray[Any]]
+QUANTIZE = torch.ops.edgekit.quantize_s8.default
+
+
+def run_tapped(path: Path, arrays: Arrays, zero_point: int) -> tuple[Arrays, list[Tensor]]:
+    """The outputs of a file, and the int8 values of its first quantisers, [N, ...] each, in the order of the file."""
+    model = onnx.load(str(path))
+    outputs = len(model.graph.output)
+    for name in first_quantised(model.graph):
+        model.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
+    model = onnx.shape_inference.infer_shapes(model)
+    with tempfile.TemporaryDirectory() as folder:
+        tapped = Path(folder) / "tapped.onnx"
+        disk.write_file(tapped, model.SerializeToString())
+        results = OnnxRunner(tapped).run(*arrays)
+    taps = [torch.from_numpy((tap.astype(np.int16) - zero_point).astype(np.int8)) for tap in results[outputs:]]
+    return results[:outputs], taps
+
+
+def first_quantised(graph: onnx.GraphProto) -> list[str]:
+    """Outputs of the QuantizeLinear nodes that no DequantizeLinear stands in front of."""
+    behind = behind_quantisers(graph.node)
+    return [n.output[0] for n in graph.node if n.op_type == "QuantizeLinear" and behind.isdisjoint(n.input)]
+
+
+def run_from(integer: Graph, inputs: Sequence[Tensor], taps: list[Tensor]) -> Any:
+    """The golden's outputs on inputs, with these int8 values in place of what it quantises itself.
+
+    Raises:
+        ExportMismatch: the file has other quantisers than the golden.
+    """
+    own = [node for node in integer.nodes if edit.is_call(node, QUANTIZE)]
+    if len(own) != len(taps):
+        raise ExportMismatch(
+            f"the file quantises {len(taps)} float tensors, its graph {len(own)}.", fix="Please report this model."
+        )
+    with torch.no_grad():
+        return _From(integer.module, dict(zip(own, taps, strict=True))).run(*inputs)
+
+
+class _From(fx.Interpreter):
+    def __init__(self, module: fx.GraphModule, given: Mapping[fx.Node, Tensor]) -> None:
+        super().__init__(module)
+        self._given = given
+
+    def run_node(self, n: fx.Node) -> Any:
+        """One node, or the value that is given for it."""
+        return self._given[n] if n in self._given else super().run_node(n)
