@@ -1,25 +1,20 @@
-"""What is checked before data is used: errors stop the run, findings go into the report."""
+"""What stops a run before it begins: data with which no result would mean anything. Doubts are in ``findings``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypedDict
+from typing import Any
 
 import numpy as np
 
+from edgekit.data.findings import Finding, View
+from edgekit.data.findings import findings as look
 from edgekit.data.split import Labels, Split
 from edgekit.errors import CalibrationError, DataError
 
+__all__ = ["MIN_CALIBRATION", "Finding", "check_calibration", "check_items", "check_labels", "findings"]
+
 MIN_CALIBRATION = 32
-MIN_BALANCE = 0.2  # the rarest class below this share of the most common one is reported
-
-
-class Finding(TypedDict):
-    """One line of the report: which check, ``ok`` or ``warn``, and a sentence."""
-
-    check: str
-    level: Literal["ok", "warn"]
-    message: str
 
 
 def check_items(name: str, array: Any) -> None:
@@ -83,46 +78,6 @@ def check_calibration(items: Sequence[Any], allow_few: bool = False) -> None:
                 )
 
 
-def findings(train: Split, test: Split, classes: int) -> list[Finding]:
-    """Look for what makes a result doubtful without making it impossible."""
-    return [
-        _balance("train", train, classes),
-        _balance("test", test, classes),
-        _duplicates("train", train),
-        _duplicates("test", test),
-        _leakage(train, test),
-        _constant(train),
-    ]
-
-
-def _finding(check: str, good: bool, message: str) -> Finding:
-    return {"check": check, "level": "ok" if good else "warn", "message": message}
-
-
-def _balance(name: str, split: Split, classes: int) -> Finding:
-    counts = np.bincount(split.targets[0], minlength=classes)
-    rarest, commonest = int(counts.argmin()), int(counts.argmax())
-    message = f"{name}: {counts[rarest]} items of class {rarest} to {counts[commonest]} of class {commonest}"
-    return _finding("class balance", counts[rarest] >= MIN_BALANCE * counts[commonest], message)
-
-
-def _duplicates(name: str, split: Split) -> Finding:
-    copies = len(split) - len(set(_keys(split)))
-    return _finding("duplicates", copies == 0, f"{name}: {copies} of {len(split)} items are copies of another one")
-
-
-def _leakage(train: Split, test: Split) -> Finding:
-    known = set(_keys(train))
-    leaked = [index for index, key in enumerate(_keys(test)) if key in known]
-    first = f", the first is item {leaked[0]}" if leaked else ""
-    return _finding("leakage", not leaked, f"{len(leaked)} of {len(test)} test items also stand in train{first}")
-
-
-def _constant(train: Split) -> Finding:
-    same = [(array == array[0]).all(axis=0) for array in train.inputs]
-    constant, total = sum(int(mask.sum()) for mask in same), sum(mask.size for mask in same)
-    return _finding("constant features", 2 * constant <= total, f"{constant} of {total} features never change in train")
-
-
-def _keys(split: Split) -> list[tuple[bytes, ...]]:
-    return [tuple(array[index].tobytes() for array in split.inputs) for index in range(len(split))]
+def findings(train: Split, test: Split, classes: int, **known: Any) -> list[Finding]:
+    """Look for what makes a result doubtful without making it impossible; ``known`` is the rest of a :class:`View`."""
+    return look(View(train, test, classes, **known))

@@ -1,0 +1,78 @@
+"""Test items that are a training item with small changes: another volume, brightness, compression or a little noise.
+
+Items are compared as directions: mean of all items subtracted, length 1. In that form a copy lies close to its
+original whatever its volume, and strangers lie far apart as soon as items differ in many independent ways; whether they
+do is measured first, and where they do not, nothing is claimed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from edgekit.data.findings.view import Finding, Input, Values, View, finding
+
+NEAR = 0.05  # distance of two directions; copies in JPEG or with 5 % noise are nearer
+MIN_DIRECTIONS = 10  # in 10 directions strangers come as near once in 4e12 pairs (area of a cap of the sphere)
+MIN_SIZE = 16  # values of an item
+MAX_COMPARED = 4096  # items of a set
+_PROJECTED = 16  # directions of the first sieve; it misses a copy with a chance of 1e-7 (chi-square, factor 2)
+_COUNTED = 256  # evenly spaced items, by whose pairs the directions are counted
+
+
+def near_copies(view: View) -> Iterator[Finding]:
+    """Look in each input that is neither a table nor tokens."""
+    for part in view.inputs:
+        if part.is_tokens or part.is_table or part.size < MIN_SIZE:
+            continue
+        yield _near(part)
+
+
+def _near(part: Input) -> Finding:
+    train, mean = _directions(part, "train")
+    test, _ = _directions(part, "test", mean)
+    directions = _count_directions(train)
+    if directions < MIN_DIRECTIONS:
+        why = f"items vary in about {directions:.0f} independent ways, too few to tell copies from neighbours"
+        return finding("near duplicates", True, f"{part.prefix}not examined: {why}")
+    found = sorted({item for item, other in _candidates(train, test) if _is_near(test[item], train[other])})
+    first = f", the first is item {found[0]}" if found else ""
+    limit = f" (up to {MAX_COMPARED} items of each compared)" if max(len(train), len(test)) == MAX_COMPARED else ""
+    count = f"{part.prefix}{len(found)} of {len(test)} test items are a train item with small changes{first}{limit}"
+    advice = "Split before augmenting, and keep copies of one recording or picture on one side"
+    return finding("near duplicates", not found, count, advice, len(found), 0)
+
+
+def _directions(part: Input, name: str, mean: Values | None = None) -> tuple[Values, Values]:
+    """Unit vectors of up to MAX_COMPARED evenly spaced items; items at the mean itself become zero."""
+    values = part.values(name)
+    values = values[:: -(-len(values) // MAX_COMPARED)]
+    mean = values.mean(axis=0) if mean is None else mean
+    units = values - mean
+    length = np.sqrt(np.einsum("ij,ij->i", units, units))
+    units /= np.where(length > 0, length, 1)[:, None]
+    return units, mean
+
+
+def _count_directions(units: Values) -> float:
+    """In how many independent directions items differ: random unit vectors in d dimensions have E[cos^2] = 1 / d."""
+    some = units[:: -(-len(units) // _COUNTED)]
+    cosines = (some @ some.T)[np.triu_indices(len(some), k=1)]
+    return float(1 / max(np.mean(cosines**2), 1e-9)) if len(cosines) else 0.0
+
+
+def _candidates(train: Values, test: Values) -> list[tuple[int, int]]:
+    """Pairs that are near in a few random projections, which keep distances up to a factor of 2."""
+    rng = np.random.default_rng(1)
+    projection = rng.standard_normal((train.shape[1], _PROJECTED), np.float32) / np.float32(_PROJECTED**0.5)
+    from scipy.spatial import cKDTree
+
+    close = cKDTree(train @ projection).query_ball_point(test @ projection, 2 * NEAR)
+    return [(item, other) for item, others in enumerate(close) for other in others]
+
+
+def _is_near(one: Values, other: Values) -> bool:
+    """Near, and not equal: an equal item is leakage, counted elsewhere; an item without a direction is near nothing."""
+    distance = float(np.linalg.norm(one - other))
+    return 0 < distance <= NEAR and bool(one.any()) and bool(other.any())
