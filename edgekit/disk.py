@@ -30,7 +30,7 @@ DONE = "DONE"
 MARKER = ".edgekit"  # marks a run directory as ours; its lock is the directory's lock
 _OURS = b"A run directory of edgekit.\n"
 _LEFTOVER = re.compile(r"(?P<name>.+)\.(?P<kind>tmp|old)-(?P<owner>\d+-\d+-[0-9a-f]+)-\d+")
-_MAX_DONE = 1 << 20  # bytes; a longer DONE is not ours
+_MAX_DONE = 1 << 26  # bytes, the record of half a million files; a longer DONE is not ours
 _EXHAUSTED = {
     errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EFBIG, errno.ENOLCK,
 }  # fmt: skip

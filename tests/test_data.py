@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from edgekit import data
-from edgekit.data import checks, sources, split
+from edgekit.data import checks, split
+from edgekit.data.digits import digits as read_digits
+from edgekit.data.npz import npz
 from edgekit.errors import CalibrationError, DataError
 from edgekit.options import DataConfig, VariedConfig
 
@@ -55,7 +57,7 @@ def test_no_item_stands_on_both_sides(digits: data.Dataset) -> None:
 
 
 def test_classes_keep_their_share(digits: data.Dataset) -> None:
-    whole = np.bincount(sources.digits().targets[0])
+    whole = np.bincount(read_digits().targets[0])
     for part, share in ((digits.test, 540 / 1797), (digits.calibration, 256 / 1797)):
         assert np.abs(np.bincount(part.targets[0]) - share * whole).max() <= 2
 
@@ -72,9 +74,9 @@ def test_the_seed_decides_everything() -> None:
 
 def test_the_split_of_seed_0_is_the_one_that_results_are_compared_on(digits: data.Dataset) -> None:
     """numpy guarantees the raw stream of PCG64, so these indices hold under every version of it."""
-    chosen = split.stratified(sources.digits().targets[0], 540, 0)
+    chosen = split.stratified(read_digits().targets[0], 540, 0)
     assert chosen[:8].tolist() == [1, 7, 8, 12, 15, 16, 22, 28]
-    np.testing.assert_array_equal(sources.digits().inputs[0][chosen], digits.test.inputs[0])
+    np.testing.assert_array_equal(read_digits().inputs[0][chosen], digits.test.inputs[0])
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=80), st.data())
@@ -171,8 +173,7 @@ def spoiled(value: float) -> np.ndarray:
         ({"x": spoiled(np.nan)}, "x: item 7 holds NaN"),
         ({"x": spoiled(np.inf)}, "x: item 7 holds an infinite value"),
         ({"x": good()["x"].astype(np.float64) * 1e300}, "x: item 0 holds an infinite value"),
-        ({"x": (good()["x"] * 255).astype(np.uint8)}, "uint8, not float32"),
-        ({"x": good()["x"].astype(np.complex64)}, "complex64, not float32"),
+        ({"x": good()["x"].astype(np.complex64)}, "x is complex64"),
         ({"x": np.array([None] * 200)}, "pickled"),
         ({"x": good()["x"][:, 0, 0, 0]}, r"shape \[200\]"),
         ({"x": good()["x"][:0], "y": good()["y"][:0]}, r"shape \[0, 1, 4, 4\]"),
@@ -217,7 +218,7 @@ def test_a_damaged_file_is_data_or_a_typed_error(tmp_path_factory: pytest.TempPa
     path = tmp_path_factory.mktemp("npz") / "a.npz"
     path.write_bytes(broken[: draw.draw(st.integers(0, len(broken)))] if draw.draw(st.booleans()) else broken)
     try:
-        assert len(sources.npz(path)) == 40
+        assert len(npz(path).items) == 40
     except DataError as error:
         assert str(path) in str(error)  # noqa: PT017  either outcome is right
 
@@ -249,11 +250,10 @@ def part(x: list[list[float]], y: list[int]) -> data.Split:
     [
         (part([[0, 1], [0, 1], [1, 0]], [0, 0, 1]), part([[2, 2], [3, 3]], [0, 1]), "train: 1 of 3 items are copies"),
         (part([[0, 1], [1, 0]], [0, 1]), part([[5, 5], [1, 0]], [0, 1]), "in train, the first is item 1"),
-        (part([[0, 1], [1, 0]], [0, 0]), part([[2, 2], [3, 3]], [0, 1]), "train: 0 items of class 1"),
-        (part([[0, 1, 3], [0, 1, 4]], [0, 1]), part([[2, 2, 2], [3, 3, 3]], [0, 1]), "2 of 3 features never change"),
+        (part([[0, 1], [1, 0]], [0, 0]), part([[2, 2], [3, 3]], [0, 1]), "train has no item of class 1"),
+        (part([[0, 1, 3], [0, 1, 4]], [0, 1]), part([[2, 2, 2], [3, 3, 3]], [0, 1]), "2 of 3 columns never change"),
     ],
 )  # fmt: skip
 def test_what_makes_a_result_doubtful_is_reported(train: data.Split, test: data.Split, expected: str) -> None:
     warnings = [finding["message"] for finding in checks.findings(train, test, 2) if finding["level"] == "warn"]
-    assert len(warnings) == 1
-    assert expected in warnings[0]
+    assert any(expected in message for message in warnings), warnings
