@@ -152,7 +152,7 @@ def _weighted(graph: Graph, result: Plan, node: fx.Node) -> str:
 def _join(_: Graph, result: Plan, node: fx.Node) -> str:
     operands = node.args[:2]
     if len(operands) < 2 or not all(isinstance(n, fx.Node) and n in result.scale_of for n in operands):
-        return "an addition needs two activations"
+        return "an addition needs two activations, and one summand is a parameter or no activation"
     first, second = (edit.operand(node, index).meta["val"].shape for index in (0, 1))
     if edit.arguments(node)["alpha"] != 1 or first != second:
         return "an addition with broadcasting or alpha has no integer form"

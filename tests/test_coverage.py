@@ -1,0 +1,54 @@
+"""The table of nets and steps: it says what works, and a wrong number or a crash cannot pass for a refusal."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from edgekit.errors import OperatorError
+
+pytest.importorskip("onnxruntime")
+PATH = Path(__file__).parent.parent / "benchmarks" / "coverage.py"
+
+
+@pytest.fixture(scope="module")
+def coverage() -> ModuleType:
+    import sys
+
+    spec = importlib.util.spec_from_file_location("coverage_table", PATH)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules["coverage_table"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_net_of_known_operators_gets_through_every_step(coverage: ModuleType) -> None:
+    found = list(coverage.cells("mlp", full=False))
+    assert {cell.step: cell.status for cell in found} == dict.fromkeys(coverage.STEPS, "ok")
+
+
+def test_a_recurrent_net_is_refused_by_operator_and_line_where_it_is_not_supported(coverage: ModuleType) -> None:
+    found = {cell.step: cell for cell in coverage.cells("gru_classifier", full=False)}
+    assert found["INT8"].status == "refused"
+    assert "recurrent.py:" in found["INT8"].reason
+    assert "aten.gru" in found["INT8"].reason
+    assert {cell.status for step, cell in found.items() if step not in ("INT8", "prune")} == {"ok"}
+
+
+def test_outcomes_are_told_apart(coverage: ModuleType) -> None:
+    outcomes = {
+        "refused": OperatorError("no such operator"),
+        "nothing": coverage.NothingDone("nothing", "why"),
+        "WRONG": coverage.WrongNumber("3 is not 4"),
+        "CRASH": ZeroDivisionError("division by zero"),
+    }
+    for status, error in outcomes.items():
+
+        def raises(_: object, error: Exception = error) -> str:
+            raise error
+
+        assert coverage._attempt(raises, None)[0] == status
