@@ -71,16 +71,17 @@ def train(recipe: RecipeArgument, out: Output, overrides: Set = None, seed: Seed
     """Train a recipe's model and save it as a graph."""
     from edgekit import preflight
     from edgekit.progress import Progress
+    from edgekit.stages import fit
     from edgekit.train import predict
-    from edgekit.train import train as fit
 
     _writable(out)
     job = preflight.prepare(recipe, _overrides(overrides, seed))
     with Progress(quiet=as_json) as progress, progress.stage("train"):
-        result = fit(job.graph, job.data.train, job.recipe.train, job.recipe.seed, progress=progress.step)
+        result = fit(job, job.graph, job.recipe.train, job.recipe.seed, progress=progress.step)
     result.graph.save(out)
-    content = {"file": str(out), "accuracy": job.accuracy(predict(result.graph)), **result.report.to_json()}
-    _emit(content, as_json, lambda: f"{out}: accuracy {_percentages(content['accuracy'])}")
+    task, measured = job.objective.to_json(), job.measure(predict(result.graph))
+    content = {"file": str(out), "task": task, **measured, **result.report.to_json()}
+    _emit(content, as_json, lambda: f"{out}: {_quality(measured, task)}")
 
 
 @app.command()
@@ -100,17 +101,17 @@ def prune(
     from edgekit import preflight
     from edgekit.graph import Graph
     from edgekit.prune import prune as cut
-    from edgekit.train import train as fit
+    from edgekit.stages import fit
 
     _writable(out)
     job = preflight.prepare(recipe, _overrides(None, seed)) if recipe else None
     options: dict[str, Any] = {"importance": importance, "scope": scope, "round_to": round_to, "exclude": exclude or ()}
     if job is not None and importance == "taylor":
-        options |= {"data": job.training_batches(), "loss": _cross_entropy()}
+        options |= {"data": job.training_batches(), "loss": job.loss}
     result = cut(Graph.load(graph), ratio, **options)
     smaller = result.graph
     if job is not None and job.recipe.prune is not None and job.recipe.prune.recover is not None:
-        smaller = fit(smaller, job.data.train, job.recipe.prune.recover, job.recipe.seed + 1).graph
+        smaller = fit(job, smaller, job.recipe.prune.recover, job.recipe.seed + 1).graph
     smaller.save(out)
     found = result.report
     macs, parameters = (found.macs_before, found.macs_after), (found.parameters_before, found.parameters_after)
@@ -186,6 +187,25 @@ def bench(
     result = measure(runner, seed=seed, warmup=warmup, min_samples=samples, min_seconds=seconds, against=other)
     _document(result.to_json(), out)
     _emit(result.to_json(), as_json, lambda: str(result))
+
+
+@app.command()
+def data(
+    recipe: RecipeArgument, out: Document = None, overrides: Set = None, seed: Seed = None, as_json: Json = False
+) -> None:
+    """Read a recipe's data alone: what it is, and what in it makes a result doubtful."""
+    from edgekit import data as data_
+    from edgekit import recipe as recipes_
+    from edgekit.data.description import show
+    from edgekit.options import QuantConfig
+
+    loaded = recipes_.load(recipe, _overrides(overrides, seed))
+    options, base = loaded.quantize or QuantConfig(allow_few=True), recipes_.locate(recipe).parent
+    sizes = (options.calibration_samples, base)
+    found = data_.load(loaded.data, loaded.seed, *sizes, task=loaded.task, allow_few=options.allow_few)
+    content = data_.describe(found)
+    _document(content, out)
+    _emit(content, as_json, lambda: show(content))
 
 
 @app.command()
@@ -291,12 +311,6 @@ def _writable(out: Path) -> None:
         )
 
 
-def _cross_entropy() -> Any:
-    import torch
-
-    return torch.nn.functional.cross_entropy
-
-
 def _document(content: object, out: Path | None) -> None:
     if out is not None:
         from edgekit import disk, journal
@@ -308,8 +322,13 @@ def _emit(content: object, as_json: bool, text: Callable[[], str]) -> None:
     typer.echo(json.dumps(content, indent=1, sort_keys=True) if as_json else text())
 
 
-def _percentages(accuracy: dict[str, float]) -> str:
-    return ", ".join(f"{100 * value:.2f} % ({split})" for split, value in accuracy.items())
+def _quality(measured: dict[str, Any], task: dict[str, Any]) -> str:
+    """The primary metric on every held-out set."""
+    from edgekit.bench import words
+
+    name = task["primary"]
+    unit, values = task["metrics"][name]["unit"], measured["metrics"].items()
+    return f"{name} " + ", ".join(f"{words.metric(found[name], unit)} ({split})" for split, found in values)
 
 
 def _summary(content: dict[str, Any], out: Path) -> str:
@@ -318,7 +337,7 @@ def _summary(content: dict[str, Any], out: Path) -> str:
         bench = row["bench"]
         speed = f"{bench['latency_us']['p50']:.1f} us, {bench['verdict']}" if bench else "latency not measured"
         size = f"{row['bytes']:>9,} bytes  {row['macs']:>11,} MACs"
-        rows.append(f"  {row['name']:<20} {size}  {_percentages(row['accuracy'])}  {speed}")
+        rows.append(f"  {row['name']:<20} {size}  {_quality(row, content['task'])}  {speed}")
     return "\n".join([*rows, f"report: {out / 'report.html'}"])
 
 

@@ -20,6 +20,7 @@ from edgekit import __version__, disk
 from edgekit.progress import Progress
 
 METRICS = "metrics.json"
+CHECKPOINTS = "checkpoints"
 Work = Callable[[Path], dict[str, Any]]  # writes artefacts into a directory, returns metrics
 
 
@@ -61,8 +62,18 @@ class Journal:
         else:
             self.seconds[name] = None
             self._progress.say(f"{name}: already done")
+        shutil.rmtree(self.directory / CHECKPOINTS, ignore_errors=True)
         self._folders[name] = folder
         self._metrics[name] = json.loads((folder / METRICS).read_bytes())
+
+    def checkpoint(self) -> Path:
+        """Where the running stage may keep what a later process goes on from; it is gone once the stage is done.
+
+        A stage that depends on anything else has another place.
+        """
+        folder = self.directory / CHECKPOINTS / self._key[:16]
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def tidy(self) -> None:
         """Remove stages of an earlier recipe that this run does not have."""

@@ -53,13 +53,14 @@ def run(
             journal.stage("train", job.depends("train"), stages.train)
             if job.recipe.prune is not None:
                 journal.stage("prune", job.depends("prune"), stages.prune)
-            journal.stage("quantize", job.depends("quantize"), stages.quantize)
-            journal.stage("lower", job.depends("lower"), stages.lower)
+            if job.recipe.quantize is not None:
+                journal.stage("quantize", job.depends("quantize"), stages.quantize)
+                journal.stage("lower", job.depends("lower"), stages.lower)
             journal.stage("export", job.depends("export"), stages.export)
             journal.stage("bench", job.depends("bench"), stages.bench)
             journal.tidy()
             content = results.collect(job, journal, out)
-            results.publish(content, journal)
+            results.publish(content, journal, job.data.assets)
         except BaseException as error:
             journal.write("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", error=str(error))
             raise

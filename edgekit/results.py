@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from edgekit.bench import report
 from edgekit.errors import GateError, InputError
 from edgekit.journal import Journal, encode
 from edgekit.preflight import Job
+from edgekit.train.metrics import Metric
 
-SCHEMA = 1
+SCHEMA = 2
 NO_TENSORRT = "TensorRT runs on an NVIDIA device; build the engine there (engine build not tested on a device)"
 NOT_DEPLOYED = "the golden is the reference for all other artefacts, not one that is deployed"
 
@@ -29,8 +31,9 @@ def collect(job: Job, journal: Journal, out: str | Path) -> dict[str, Any]:
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "recipe": job.recipe.model_dump(mode="json"),
         "data": _data(job),
+        "task": job.objective.to_json(),
         "variants": _variants(journal),
-        "layers": journal.metrics("lower")["layers"],
+        "layers": journal.metrics("lower")["layers"] if journal.has("lower") else [],
         "pruning": journal.metrics("prune") if journal.has("prune") else None,
         "exports": [e for e in journal.metrics("export")["exports"] if e["file"].startswith("model.")],
         "environment": device.describe(),
@@ -59,8 +62,8 @@ def read(path: Path) -> dict[str, Any]:
     return content
 
 
-def publish(content: dict[str, Any], journal: Journal) -> None:
-    """Write results, report and models; models that fail a gate go to ``rejected/`` only.
+def publish(content: dict[str, Any], journal: Journal, assets: Mapping[str, bytes]) -> None:
+    """Write results, report, models and what they need beside them; models that fail a gate go to ``rejected/`` only.
 
     Raises:
         GateError: naming every gate that failed, with the value and the bound.
@@ -69,58 +72,68 @@ def publish(content: dict[str, Any], journal: Journal) -> None:
     root = journal.directory
     place, other = (root / "rejected", root) if failed else (root, root / "rejected")
     place.mkdir(exist_ok=True)
-    for export in content["exports"]:
-        (other / export["file"]).unlink(missing_ok=True)
-        if not export["failure"]:
-            disk.write_file(place / export["file"], journal.path("export", export["file"]).read_bytes())
+    written = {e["file"]: journal.path("export", e["file"]) for e in content["exports"] if not e["failure"]}
+    for name in (*(export["file"] for export in content["exports"]), *assets):
+        (other / name).unlink(missing_ok=True)
+    for name, data in ({name: path.read_bytes() for name, path in written.items()} | dict(assets)).items():
+        disk.write_file(place / name, data)
     if not failed:
         shutil.rmtree(root / "rejected", ignore_errors=True)
     disk.write_file(root / "results.json", encode(content))
     disk.write_file(root / "report.html", report.render(content).encode())
     if failed:
-        values = [f"{g['value']:g} {g['unit']}".strip() for g in failed]
-        words = "; ".join(
-            f"{g['name']} is {v}, the bound is {g['bound']:g}" for g, v in zip(failed, values, strict=True)
-        )
+        words = "; ".join(map(_missed, failed))
         raise GateError(
             f"the run misses its gates: {words}.", fix=f"See {root / 'report.html'}; the models are in rejected/."
         )
 
 
+def _missed(gate: dict[str, Any]) -> str:
+    found = "not measured" if gate["value"] is None else f"{gate['value']:g} {gate['unit']}".strip()
+    return f"{gate['name']} is {found}, the bound is {gate['bound']:g}"
+
+
 def _data(job: Job) -> dict[str, Any]:
-    sizes = {"train": len(job.data.train), "calibration": len(job.data.calibration)}
-    sizes |= {name: len(split) for name, split in job.splits().items()}
-    return {"source": job.data.name, "seed": job.recipe.seed, "splits": sizes, "findings": job.data.findings}
+    found = job.data
+    watched = {} if found.validation is None else {"validation": found.validation}
+    sets = {"train": found.train, "calibration": found.calibration, **watched, **job.splits()}
+    return {
+        "source": found.name,
+        "seed": job.recipe.seed,
+        "splits": {name: len(split) for name, split in sets.items()},
+        "classes": list(found.class_names),
+        "facts": found.facts,
+        "findings": found.findings,
+    }
 
 
 def _variants(journal: Journal) -> list[dict[str, Any]]:
-    exported = journal.metrics("export")
-    files = {entry["file"]: entry for entry in exported["exports"] if not entry["failure"]}
+    """The float baseline first, then everything that was made of it, the files of the targets last."""
+    files = {entry["file"]: entry for entry in journal.metrics("export")["exports"] if not entry["failure"]}
     rows = [_file_row("float", "train", "float.onnx", files, journal)]
+    last, name = "train", "float"
     if journal.has("prune"):
+        last, name = "prune", "pruned"
         rows.append(_file_row("pruned", "prune", "pruned.onnx", files, journal))
-    lowered = journal.metrics("lower")
-    golden = journal.path("lower", "integer.safetensors")
-    rows.append(
-        {
-            "name": "INT8, golden",
-            "stage": "lower",
-            "artefact": _relative(journal, golden),
-            "runtime": "edgekit integer graph",
-            "bytes": golden.stat().st_size,
-            "macs": lowered["macs"],
-            "parameters": lowered["parameters"],
-            "accuracy": lowered["accuracy"],
-            "bench": None,
-            "not_measured": NOT_DEPLOYED,
-        }
-    )
-    rows += [
-        _file_row(f"INT8, {e['target']}", "lower", f, files, journal)
-        for f, e in files.items()
-        if f.startswith("model.")
-    ]
-    return rows
+    if journal.has("lower"):
+        last, name = "lower", "INT8"
+        rows.append(_golden_row(journal))
+    made = [file for file in files if file.startswith("model.")]
+    return rows + [_file_row(f"{name}, {files[file]['target']}", last, file, files, journal) for file in made]
+
+
+def _golden_row(journal: Journal) -> dict[str, Any]:
+    path = journal.path("lower", "integer.safetensors")
+    return {
+        "name": "INT8, golden",
+        "stage": "lower",
+        "artefact": _relative(journal, path),
+        "runtime": "edgekit integer graph",
+        "bytes": path.stat().st_size,
+        **{key: journal.metrics("lower")[key] for key in ("macs", "parameters", "metrics", "unmeasured")},
+        "bench": None,
+        "not_measured": NOT_DEPLOYED,
+    }
 
 
 def _file_row(name: str, stage: str, file: str, files: dict[str, Any], journal: Journal) -> dict[str, Any]:
@@ -130,11 +143,11 @@ def _file_row(name: str, stage: str, file: str, files: dict[str, Any], journal: 
         "name": name,
         "stage": stage,
         "artefact": _relative(journal, journal.path("export", file)),
-        "runtime": "float ONNX in ONNX Runtime, for accuracy only" if tensorrt else "onnxruntime",
+        "runtime": "float ONNX in ONNX Runtime, for its metrics only" if tensorrt else "onnxruntime",
         "bytes": files[file]["bytes"],
         "macs": size["macs"],
         "parameters": size["parameters"],
-        "accuracy": journal.metrics("export")["accuracy"][file],
+        **journal.metrics("export")["files"][file],
         "bench": measured,
         "not_measured": None if measured else NO_TENSORRT,
     }
@@ -145,22 +158,46 @@ def _relative(journal: Journal, path: Path) -> str:
 
 
 def _gates(job: Job, content: dict[str, Any]) -> list[dict[str, Any]]:
-    """Each bound of the recipe against what was measured; INT8 is judged by the worst of its artefacts."""
-    bounds, rows = job.recipe.gates, content["variants"]
-    baseline, compressed = rows[0], [row for row in rows if row["name"].startswith("INT8")]
-    gates = [_gate(f"export for {e['target']}", 0, 1, "files", False) for e in content["exports"] if e["failure"]]
-    for split, accuracy in baseline["accuracy"].items():
+    """Each bound of the recipe against what was measured; compression is judged by the worst of its artefacts."""
+    bounds, (baseline, *others) = job.recipe.gates, content["variants"]
+    compressed = [row for row in others if row["name"].startswith("INT8")] or others
+    gates = [
+        _gate(f"export for {e['target']}", 1, "at most", 0, "failures") for e in content["exports"] if e["failure"]
+    ]
+    for split, values in baseline["metrics"].items():
         if bounds.max_drop is not None:
-            drop = 100 * (accuracy - min(row["accuracy"][split] for row in compressed))
-            gates.append(_gate(f"accuracy drop, {split}", drop, bounds.max_drop, "points", drop <= bounds.max_drop))
-        bound = bounds.at_least.get("accuracy")
-        if bound is not None:
-            gates.append(_gate(f"float accuracy, {split}", accuracy, bound, "", accuracy >= bound))
+            drops = [_drop(job.objective.primary, values, row["metrics"][split]) for row in compressed]
+            unit = "points" if job.objective.primary.unit == "share" else "%"
+            worst = max((drop for drop in drops if drop is not None), default=None)
+            gates.append(
+                _gate(f"{_loss_of(job)}, {split}", None if None in drops else worst, "at most", bounds.max_drop, unit)
+            )
+        for must, limits in (("at least", bounds.at_least), ("at most", bounds.at_most)):
+            gates += [_gate(f"float {name}, {split}", values[name], must, limits[name], "") for name in limits]
     if bounds.min_macs_ratio is not None:
-        ratio = baseline["macs"] / max(compressed[0]["macs"], 1)
-        gates.append(_gate("fewer MACs", ratio, bounds.min_macs_ratio, "times", ratio >= bounds.min_macs_ratio))
+        ratio = baseline["macs"] / max(compressed[0]["macs"], 1) if compressed else None
+        gates.append(_gate("fewer MACs", ratio, "at least", bounds.min_macs_ratio, "times"))
     return gates
 
 
-def _gate(name: str, value: float, bound: float, unit: str, passed: bool) -> dict[str, Any]:
-    return {"name": name, "value": round(value, 6), "bound": bound, "unit": unit, "passed": passed}
+def _loss_of(job: Job) -> str:
+    primary = job.objective.primary
+    return f"{primary.name} {'drop' if primary.better == 'higher' else 'rise'}"
+
+
+def _drop(metric: Metric, before: dict[str, float | None], after: dict[str, float | None]) -> float | None:
+    """How much worse a metric got: in points for a share, else in percent of what it was; None where one is missing."""
+    own, base = after[metric.name], before[metric.name]
+    if own is None or base is None:
+        return None
+    worse = base - own if metric.better == "higher" else own - base
+    if metric.unit == "share" or worse == 0:
+        return 100 * worse
+    return 100 * worse / abs(base) if base else None
+
+
+def _gate(name: str, value: float | None, must: str, bound: float, unit: str) -> dict[str, Any]:
+    """A bound and what was measured; nothing measured is nothing passed."""
+    passed = value is not None and (value >= bound if must == "at least" else value <= bound)
+    shown = None if value is None else float(f"{value:.7g}")
+    return {"name": name, "value": shown, "must": must, "bound": bound, "unit": unit, "passed": passed}

@@ -6,6 +6,7 @@ or a path, so that the same recipe gives the same bytes; the measurements of :me
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,34 @@ from edgekit.fuse import layer_errors, lower
 from edgekit.graph import Graph, cost
 from edgekit.graph.canonical import fold_batch_norm
 from edgekit.journal import Journal
+from edgekit.options import TrainConfig
 from edgekit.preflight import Job
 from edgekit.progress import Progress
 from edgekit.prune import prune
 from edgekit.quant import quantize
-from edgekit.train import predict, train
+from edgekit.train import TrainResult, predict, train
 
 Metrics = dict[str, Any]
+
+
+def fit(
+    job: Job,
+    graph: Graph,
+    config: TrainConfig,
+    seed: int,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> TrainResult:
+    """Train a graph on a job's data, for its task.
+
+    Args:
+        job: with data, objective and device.
+        graph: to begin with; :attr:`Job.graph`, or a pruned one.
+        config: the recipe's ``train`` or ``prune.recover``.
+        seed: of the order of items, of augmentation and of dropout.
+        progress: called after every step.
+    """
+    return train(graph, job.data.train, config, seed, objective=job.objective, progress=progress)
 
 
 class Stages:
@@ -38,8 +60,7 @@ class Stages:
 
     def train(self, folder: Path) -> Metrics:
         """Train the captured model: ``float.safetensors``."""
-        options, seed = self._recipe.train, self._recipe.seed
-        result = train(self._job.graph, self._job.data.train, options, seed, progress=self._progress.step)
+        result = self._fit(self._job.graph, self._recipe.train, self._recipe.seed)
         result.graph.save(folder / "float.safetensors")
         return result.report.to_json() | self._measured(result.graph)
 
@@ -47,22 +68,22 @@ class Stages:
         """Cut channels and recover by fine-tuning: ``pruned.safetensors``."""
         options = self._recipe.prune
         assert options is not None
+        trained = self._load("train", "float.safetensors")
         result = prune(
-            self._load("train", "float.safetensors"),
+            trained,
             options.ratio,
             importance=options.importance,
             scope=options.scope,
             round_to=options.round_to,
             exclude=options.exclude,
             data=self._job.training_batches() if options.importance == "taylor" else None,
-            loss=torch.nn.functional.cross_entropy,
+            loss=self._job.loss,
         )
         graph, metrics = result.graph, result.report.to_json()
-        metrics["accuracy_before_recovery"] = self._job.accuracy(predict(graph))
+        metrics["before_recovery"] = self._job.measure(predict(graph))["metrics"]
         if options.recover is not None:
-            seed, data = self._recipe.seed + 1, self._job.data.train
-            recovered = train(graph, data, options.recover, seed, progress=self._progress.step)
-            graph, metrics["losses"] = recovered.graph, recovered.report.losses
+            recovered = self._fit(graph, options.recover, self._recipe.seed + 1)
+            graph, metrics["recovery"] = recovered.graph, recovered.report.to_json()
         graph.save(folder / "pruned.safetensors")
         return metrics | self._measured(graph)
 
@@ -81,21 +102,24 @@ class Stages:
         return {"layers": [error.to_json() for error in errors]} | self._measured(integer)
 
     def export(self, folder: Path) -> Metrics:
-        """Write float baselines and one file for each target; a target that fails is a row that says why."""
+        """Write float baselines and one file for each target; a target that fails is a row that says why.
+
+        Where the recipe does not quantise, the files for targets are in float, too.
+        """
         baselines = {"float.onnx": self._load("train", "float.safetensors")}
         if self._journal.has("prune"):
             baselines["pruned.onnx"] = self._float_graph()
         rows = [self._export_one(folder / file, "onnxruntime", graph) for file, graph in baselines.items()]
-        quantised = self._load("quantize", "quantized.safetensors")
+        quantised = self._journal.has("quantize")
+        final = self._load("quantize", "quantized.safetensors") if quantised else self._float_graph()
         for target in self._recipe.export.targets:
             path = folder / f"model.{target}.onnx"
             try:
-                rows.append(self._export_one(path, target, quantised))
+                rows.append(self._export_one(path, target, final))
             except (GateError, UnsupportedError) as error:
                 rows.append({"target": target, "file": path.name, "failure": str(error)})
         written = {row["file"]: row["target"] for row in rows if not row["failure"]}
-        accuracy = {file: self._file_accuracy(folder / file, target) for file, target in written.items()}
-        return {"exports": rows, "accuracy": accuracy}
+        return {"exports": rows} | {"files": {f: self._measured_file(folder / f, t) for f, t in written.items()}}
 
     def bench(self, _: Path) -> Metrics:
         """Latency of every file that a runtime on this machine deploys, each beside the float baseline."""
@@ -111,6 +135,9 @@ class Stages:
                 baseline = baseline or runner
         return {"bench": measured}
 
+    def _fit(self, graph: Graph, config: TrainConfig, seed: int) -> TrainResult:
+        return fit(self._job, graph, config, seed, progress=self._progress.step)
+
     def _export_one(self, path: Path, target: str, graph: Graph) -> Metrics:
         tolerance = self._recipe.export.tolerance
         return export_onnx(graph, path, target, inputs=self._test_inputs(), tolerance=tolerance).to_json()
@@ -119,18 +146,18 @@ class Stages:
         return Graph.load(self._journal.path(stage, file))
 
     def _float_graph(self) -> Graph:
-        """The graph that is quantised: pruned and recovered, or as trained."""
+        """The last one in float: pruned and recovered, or as trained."""
         pruned = self._journal.has("prune")
         return self._load("prune", "pruned.safetensors") if pruned else self._load("train", "float.safetensors")
 
     def _test_inputs(self) -> list[Tensor]:
         return [torch.from_numpy(array) for array in self._job.data.test.inputs]
 
-    def _file_accuracy(self, path: Path, target: str) -> dict[str, float]:
-        """Accuracy of a file; one for TensorRT runs as plain float ONNX, without optimisation."""
+    def _measured_file(self, path: Path, target: str) -> Metrics:
+        """What a file is worth; one for TensorRT runs as plain float ONNX, without optimisation."""
         runner = runtime.OnnxRunner(path, threads=self._recipe.threads, optimise=target == "onnxruntime")
-        return self._job.accuracy(runner.run)
+        return self._job.measure(runner.run)
 
     def _measured(self, graph: Graph) -> Metrics:
         size = {"macs": cost.total_macs(graph), "parameters": cost.total_parameters(graph)}
-        return {**size, "accuracy": self._job.accuracy(predict(graph))}
+        return size | self._job.measure(predict(graph))

@@ -56,13 +56,16 @@ def bench_json(
     return {**result.to_json(), **change}
 
 
-def variant(name: str, stage: str, accuracy: tuple[float, float], **fields: Any) -> dict[str, Any]:
+def variant(
+    name: str, stage: str, accuracy: tuple[float, float], f1: float | None = None, **fields: Any
+) -> dict[str, Any]:
     return {
         "name": name,
         "stage": stage,
         "artefact": f"stages/06-export/{name}.onnx",
         "runtime": "onnxruntime",
-        "accuracy": dict(zip(("test", "varied"), accuracy, strict=True)),
+        "metrics": {"test": {"accuracy": accuracy[0], "f1": f1}, "varied": {"accuracy": accuracy[1], "f1": None}},
+        "unmeasured": {"varied": {"f1": "it was not asked for"}},
         "bench": None,
         "not_measured": None,
         **fields,
@@ -70,10 +73,10 @@ def variant(name: str, stage: str, accuracy: tuple[float, float], **fields: Any)
 
 
 def results() -> dict[str, Any]:
-    """The whole of it, schema 1."""
+    """The whole of it, schema 2."""
     small = {"parameters": 20_300, "macs": 212_000}
     return {
-        "schema": 1,
+        "schema": 2,
         "edgekit": "0.1.0",
         "name": "digits",
         "created": "2026-11-23T18:48:23Z",
@@ -82,16 +85,27 @@ def results() -> dict[str, Any]:
             "source": "digits",
             "seed": 0,
             "splits": {"train": 1001, "calibration": 256, "test": 540, "varied": 5400},
+            "classes": ["zero", "one", "two"],
+            "facts": {"kind": "digits", "items_read": 1797},
             "findings": [
                 {"check": "class balance", "level": "ok", "message": "every class has 97 to 104 items"},
                 {"check": "duplicates", "level": "warn", "message": "2 items of test are near duplicates of train"},
             ],
+        },
+        "task": {
+            "kind": "classification",
+            "primary": "accuracy",
+            "metrics": {
+                "accuracy": {"better": "higher", "unit": "share", "spoken": "accuracy"},
+                "f1": {"better": "higher", "unit": "share", "spoken": "F1 score"},
+            },
         },
         "variants": [
             variant(
                 "float",
                 "train",
                 (0.98519, 0.97612),
+                0.98411,
                 bytes=318_442,
                 parameters=77_706,
                 macs=779_000,
@@ -101,6 +115,7 @@ def results() -> dict[str, Any]:
                 "pruned",
                 "recover",
                 (0.98333, 0.97204),
+                0.98222,
                 bytes=90_112,
                 **small,
                 bench=bench_json("pruned.onnx", 27.9, 3, tail=0.3),
@@ -109,6 +124,7 @@ def results() -> dict[str, Any]:
                 "int8",
                 "export",
                 (0.98148, 0.97093),
+                0.98011,
                 bytes=31_280,
                 **small,
                 bench=bench_json("model.onnxruntime.onnx", 19.6, 5, ("float.onnx", 41.3)),
@@ -117,6 +133,7 @@ def results() -> dict[str, Any]:
                 "int8, torch (golden)",
                 "lower",
                 (0.98148, 0.97093),
+                0.98011,
                 runtime="torch",
                 bytes=24_016,
                 **small,
@@ -126,6 +143,7 @@ def results() -> dict[str, Any]:
                 "int8, TensorRT 10",
                 "export",
                 (0.98148, 0.97074),
+                0.98011,
                 runtime="tensorrt",
                 bytes=33_904,
                 **small,
@@ -180,9 +198,30 @@ def results() -> dict[str, Any]:
             },
         ],
         "gates": [
-            {"name": "accuracy drop, test", "value": 0.37, "bound": 1.0, "unit": "points", "passed": True},
-            {"name": "accuracy drop, varied", "value": 0.52, "bound": 1.0, "unit": "points", "passed": True},
-            {"name": "MACs after pruning", "value": 3.67, "bound": 2.0, "unit": "times fewer", "passed": True},
+            {
+                "name": "accuracy drop, test",
+                "value": 0.37,
+                "must": "at most",
+                "bound": 1.0,
+                "unit": "points",
+                "passed": True,
+            },
+            {
+                "name": "accuracy drop, varied",
+                "value": 0.52,
+                "must": "at most",
+                "bound": 1.0,
+                "unit": "points",
+                "passed": True,
+            },
+            {
+                "name": "MACs after pruning",
+                "value": 3.67,
+                "must": "at least",
+                "bound": 2.0,
+                "unit": "times fewer",
+                "passed": True,
+            },
         ],
         "environment": ENVIRONMENT,
         "stages": [
@@ -198,3 +237,22 @@ def results() -> dict[str, Any]:
         ],
         "reproduce": ["pip install edgekit==0.1.0", "edgekit run digits -o runs/demo"],
     }
+
+
+def regression() -> dict[str, Any]:
+    """The same run with a value to predict: lower is better, nothing is a share."""
+    content = results()
+    content["task"] = {
+        "kind": "regression",
+        "primary": "mse",
+        "metrics": {
+            "mse": {"better": "lower", "unit": "value", "spoken": "mean squared error"},
+            "r2": {"better": "higher", "unit": "value", "spoken": "coefficient of determination"},
+        },
+    }
+    for number, row in enumerate(content["variants"]):
+        row |= {
+            "metrics": {"test": {"mse": 0.004 * (1 + 0.01 * number), "r2": -0.25 if number == 2 else 0.5}},
+            "unmeasured": {},
+        }
+    return content

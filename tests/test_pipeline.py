@@ -66,7 +66,9 @@ def test_results_name_a_float_baseline_and_every_artefact(done: Path) -> None:
     assert names == ["float", "pruned", "INT8, golden", "INT8, onnxruntime", "INT8, tensorrt-10"]
     for row in results["variants"]:
         assert (done / "run" / row["artefact"]).stat().st_size == row["bytes"]
-        assert set(row["accuracy"]) == {"test", "varied"}
+        assert set(row["metrics"]) == {"test", "varied"}
+        assert all(0 <= row["metrics"][split]["accuracy"] <= 1 for split in row["metrics"])
+        assert row["unmeasured"] == {}
         assert (row["bench"] is None) == bool(row["not_measured"])
     assert results["variants"][0]["macs"] > 1.5 * results["variants"][1]["macs"]
     assert [layer["operator"] for layer in results["layers"]] == ["flatten", "linear_s8", "linear_s8", "linear_s8"]
@@ -78,7 +80,7 @@ def test_accuracy_in_results_is_that_of_the_file(done: Path) -> None:
     x, y = held_out(done)
     scores = load(done / "run/model.onnxruntime.onnx").run(x)[0]
     row = next(row for row in results["variants"] if row["name"] == "INT8, onnxruntime")
-    assert row["accuracy"]["test"] == pytest.approx(float((scores.argmax(1) == y).mean()), abs=1e-12)
+    assert row["metrics"]["test"]["accuracy"] == pytest.approx(float((scores.argmax(1) == y).mean()), abs=1e-12)
 
 
 def held_out(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

@@ -16,14 +16,14 @@ from types import ModuleType
 from typing import Any
 
 from edgekit.bench import charts, words
-from edgekit.bench.rows import Row, final, headline, rows
+from edgekit.bench.rows import Row, Task, final, headline, rows
 from edgekit.errors import InputError, MissingDependency
 
-SCHEMA = 1
+SCHEMA = 2
 WORST = 3  # layers that are pointed out
 _LISTS = ("variants", "layers", "exports", "gates", "stages")
 _DICTS = ("recipe", "data", "environment", "pruning")
-_FILTERS = ("size", "count", "duration", "energy", "seconds", "percent", "decibels", "points", "factor", "fact")
+_FILTERS = ("size", "count", "duration", "energy", "seconds", "metric", "plain", "decibels", "factor", "fact")
 
 
 def render(results: Mapping[str, Any]) -> str:
@@ -37,12 +37,15 @@ def render(results: Mapping[str, Any]) -> str:
         found = results.get("schema") if isinstance(results, Mapping) else type(results).__name__
         raise InputError(f"the results have schema {found!r}, this version reads schema {SCHEMA}.", fix="Run it again.")
     shown = _shaped(results)
-    table = rows(shown["variants"])
+    table, task = rows(shown["variants"]), Task.of(shown.get("task"))
+    stays_float = shown["recipe"].get("quantize", "") is None
     values = {
         "results": shown,
         "table": table,
         "final": final(table),
-        "headline": headline(table),
+        "headline": headline(table, task, stays_float),
+        "task": task,
+        "stays_float": stays_float,
         "splits": _splits(table),
         "panels": _panels(table),
         "energy_reason": _energy_reason(table),
@@ -87,6 +90,7 @@ def _shaped(results: Mapping[str, Any]) -> dict[str, Any]:
     shown["findings"] = _mappings(data.get("findings"))
     shown["sizes"] = data["splits"] if isinstance(data.get("splits"), dict) else {}
     shown["pruned"], shown["kept"] = _mappings(pruning.get("layers")), _mappings(pruning.get("not_pruned"))
+    shown["facts"] = data["facts"] if isinstance(data.get("facts"), dict) else {}
     packages = shown["environment"].get("packages")
     shown["packages"] = packages if isinstance(packages, dict) else {}
     reproduce = shown.get("reproduce")
@@ -99,9 +103,8 @@ def _mappings(value: object) -> list[dict[str, Any]]:
 
 
 def _splits(table: list[Row]) -> list[str]:
-    """Names of the data sets with an accuracy, in the order in which they appear."""
-    accuracies = [row.variant.get("accuracy") for row in table]
-    return list(dict.fromkeys(key for accuracy in accuracies if isinstance(accuracy, dict) for key in accuracy))
+    """Names of the data sets with metrics, in the order in which they appear."""
+    return list(dict.fromkeys(key for row in table for key in row.quality))
 
 
 def _panels(table: list[Row]) -> list[dict[str, Any]]:

@@ -11,6 +11,44 @@ from edgekit.bench.words import number
 
 
 @dataclass(frozen=True)
+class Task:
+    """What the variants are judged by, as ``results.json`` says it; of another file than ours maybe nothing.
+
+    Attributes:
+        kind: of the task.
+        primary: name of the metric that decides.
+        metrics: ``better``, ``unit`` and ``spoken`` of each metric by name.
+    """
+
+    kind: str
+    primary: str
+    metrics: Mapping[str, Mapping[str, Any]]
+
+    @classmethod
+    def of(cls, value: object) -> Task:
+        """Read a results' ``task``."""
+        task = value if isinstance(value, dict) else {}
+        found = task.get("metrics")
+        metrics = {name: row for name, row in found.items() if isinstance(row, dict)} if isinstance(found, dict) else {}
+        kind, primary = (task.get(key) for key in ("kind", "primary"))
+        name = primary if isinstance(primary, str) and primary in metrics else next(iter(metrics), "")
+        return cls(kind if isinstance(kind, str) else "", name, metrics)
+
+    def unit(self, name: str) -> object:
+        """``share`` or ``value``."""
+        return self.metrics.get(name, {}).get("unit")
+
+    def spoken(self, name: str) -> str:
+        """The metric as a sentence spells it."""
+        spoken = self.metrics.get(name, {}).get("spoken")
+        return spoken if isinstance(spoken, str) and spoken else name or "quality"
+
+    def lower_is_better(self, name: str) -> bool:
+        """Whether smaller values are."""
+        return self.metrics.get(name, {}).get("better") == "lower"
+
+
+@dataclass(frozen=True)
 class Row:
     """A line of the main table. Ratios are None for the baseline and where one side was not measured.
 
@@ -18,7 +56,8 @@ class Row:
         variant: as it stands in ``results.json``.
         is_baseline: whether it is the float model that all others are compared with.
         level: verdict on its times; None where there are none.
-        accuracy_change: variant minus baseline by data set, as a fraction.
+        quality: metrics by data set and name, those that are numbers.
+        base_quality: the same of the baseline; empty for the baseline itself.
         smaller, lighter, faster, thriftier: baseline over variant in bytes, MACs, median time and energy.
         interval: bounds of ``faster`` where the two were timed in turn.
         not_compared: why the times are not compared although both exist.
@@ -27,7 +66,8 @@ class Row:
     variant: Mapping[str, Any]
     is_baseline: bool
     level: str | None
-    accuracy_change: Mapping[str, float]
+    quality: Mapping[str, Mapping[str, float]]
+    base_quality: Mapping[str, Mapping[str, float]]
     smaller: float | None
     lighter: float | None
     faster: float | None
@@ -44,6 +84,18 @@ class Row:
     def p50(self) -> float | None:
         """Median time in microseconds."""
         return median_of(self.variant)
+
+    def change(self, split: str, name: str, unit: object) -> str:
+        """How a metric differs from the baseline's, in words; nothing where one side is missing."""
+        own, base = (sets.get(split, {}).get(name) for sets in (self.quality, self.base_quality))
+        return "" if own is None or base is None else words.metric_change(own, base, unit)
+
+    def why_unmeasured(self, split: str, name: str) -> str:
+        """The reason beside a missing metric."""
+        reasons = self.variant.get("unmeasured")
+        reason = reasons.get(split) if isinstance(reasons, dict) else None
+        found = reason.get(name) if isinstance(reason, dict) else None
+        return found if isinstance(found, str) else ""
 
     @property
     def reasons(self) -> list[str]:
@@ -73,7 +125,8 @@ def _row(variant: Mapping[str, Any], base: Mapping[str, Any], is_baseline: bool)
         variant=variant,
         is_baseline=is_baseline,
         level=bench_of(variant).get("verdict"),
-        accuracy_change={} if is_baseline else _accuracy_change(variant, base),
+        quality=quality_of(variant),
+        base_quality={} if is_baseline else quality_of(base),
         smaller=None if is_baseline else ratio(base.get("bytes"), variant.get("bytes")),
         lighter=None if is_baseline else ratio(base.get("macs"), variant.get("macs")),
         faster=faster,
@@ -106,11 +159,6 @@ def _faster(variant: Mapping[str, Any], base: Mapping[str, Any]) -> tuple[float 
     return ratio(median_of(base), median_of(variant)), None
 
 
-def _accuracy_change(variant: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, float]:
-    own, other = accuracy_of(variant), accuracy_of(base)
-    return {key: own[key] - other[key] for key in own if key in other}
-
-
 def ratio(base: object, own: object) -> float | None:
     """Base over own, None unless both are positive numbers."""
     above, below = number(base), number(own)
@@ -129,11 +177,14 @@ def median_of(variant: Mapping[str, Any]) -> float | None:
     return number(latency.get("p50")) if isinstance(latency, dict) else None
 
 
-def accuracy_of(variant: Mapping[str, Any]) -> dict[str, float]:
-    """Accuracies of a variant by data set, those that are numbers."""
-    accuracy = variant.get("accuracy")
-    entries = accuracy.items() if isinstance(accuracy, dict) else ()
-    return {key: value for key, item in entries if (value := number(item)) is not None}
+def quality_of(variant: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Metrics of a variant by data set and name, those that are numbers."""
+    sets = variant.get("metrics")
+    found = {key: values for key, values in sets.items() if isinstance(values, dict)} if isinstance(sets, dict) else {}
+    return {
+        key: {name: value for name, item in values.items() if (value := number(item)) is not None}
+        for key, values in found.items()
+    }
 
 
 def _header(bench: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -149,29 +200,45 @@ def final(table: Sequence[Row]) -> Row | None:
     return next((group[-1] for group in (same, timed, compressed) if group), None)
 
 
-def headline(table: Sequence[Row]) -> str:
+def headline(table: Sequence[Row], task: Task, stays_float: bool = False) -> str:
     """The outcome in a few sentences that can be read aloud."""
+    kept = "The model stays in float, because the recipe says so." if stays_float else ""
     row = final(table)
     if row is None:
-        return "Nothing was compressed in this run."
-    name = row.variant.get("name", "The result")
-    sentences = [_about_accuracy(row, name), _about_cost(row), _about_time(row, table[0])]
-    return " ".join(sentence for sentence in sentences if sentence)
+        return kept or "Nothing was compressed in this run."
+    return " ".join(filter(None, [kept, _about_quality(row, task), _about_cost(row), _about_time(row, table[0])]))
 
 
-def _about_accuracy(row: Row, name: str) -> str:
-    accuracy = accuracy_of(row.variant)
-    if not accuracy:
-        return f"The accuracy of {name} was not measured."
-    key, value = next(iter(accuracy.items()))
-    change = row.accuracy_change.get(key)
-    if change is None:
-        compared = ""
-    elif abs(change) < 5e-5:
-        compared = ", the same as the float model"
-    else:
-        compared = f", {100 * abs(change):.2f} points {'more' if change > 0 else 'less'} than the float model"
-    return f"The {name} model reaches {words.percent(value)} accuracy on the {key} data{compared}."
+def _about_quality(row: Row, task: Task) -> str:
+    name = f"The {str(row.variant.get('name', 'resulting')).partition(',')[0]} model"
+    spoken = task.spoken(task.primary)
+    split = next((key for key, values in row.quality.items() if task.primary in values), None)
+    if split is None:
+        missing = next((reason for key in row.quality if (reason := row.why_unmeasured(key, task.primary))), None)
+        return f"The {spoken} of {name[0].lower() + name[1:]} was not measured{_because(missing)}."
+    own, base = row.quality[split][task.primary], row.base_quality.get(split, {}).get(task.primary)
+    if task.unit(task.primary) == "share":
+        return f"{name} reaches {words.percent(own)} {spoken} on the {split} data{_by_points(own, base)}."
+    return f"{name}'s {spoken} on the {split} data is {words.plain(own)}{_by_percent(own, base)}."
+
+
+def _by_points(own: float, base: float | None) -> str:
+    if base is None:
+        return ""
+    if abs(own - base) < 5e-5:
+        return ", the same as the float model"
+    return f", {100 * abs(own - base):.2f} points {'more' if own > base else 'less'} than the float model"
+
+
+def _by_percent(own: float, base: float | None) -> str:
+    if base is None:
+        return ""
+    if own == base or (base and abs(own / base - 1) < 5e-5):
+        return ", the same as the float model's"
+    way = "more" if own > base else "less"
+    if not base or own / base > 10 or own / base < 0:
+        return f", {way} than the float model's {words.plain(base)}"
+    return f", {100 * abs(own / base - 1):.3g} % {way} than the float model's"
 
 
 def _about_cost(row: Row) -> str:

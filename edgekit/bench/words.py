@@ -77,6 +77,28 @@ def percent(value: object) -> str:
     return MISSING if amount is None else f"{100 * amount:.2f}{_SPACE}%"
 
 
+def plain(value: object) -> str:
+    """A number with four significant digits."""
+    amount = number(value)
+    return MISSING if amount is None else f"{amount:.4g}".replace("-", "\N{MINUS SIGN}")
+
+
+def metric(value: object, unit: object) -> str:
+    """A metric: a share in percent, any other value as it is."""
+    return percent(value) if unit == "share" else plain(value)
+
+
+def metric_change(own: float, base: float, unit: object) -> str:
+    """The difference of two metrics: in points for shares, else in percent of the second one where that is not 0."""
+    if unit == "share":
+        return points(own - base)
+    if own == base:
+        return "equal"
+    if not base:
+        return plain(own - base)
+    return f"{100 * (own - base) / abs(base):+.3g}".replace("-", "\N{MINUS SIGN}") + f"{_SPACE}%"
+
+
 def decibels(value: object) -> str:
     """A signal-to-noise ratio; None stands for an infinite one, where not a bit differs."""
     amount = number(value)

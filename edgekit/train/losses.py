@@ -10,7 +10,7 @@ from torch.nn import functional
 
 Tensors = tuple[Tensor, ...]
 Loss = Callable[[Tensors, Tensors, Tensors], Tensor]  # of outputs, targets, inputs; a scalar
-UNLABELLED = -1
+UNLABELLED = -1  # and any other negative label
 SMOOTHING = 0.1
 FOCUS = 2.0
 
@@ -56,7 +56,7 @@ def _token_cross_entropy(outputs: Tensors, targets: Tensors, _: Tensors) -> Tens
 
 def _dice(outputs: Tensors, targets: Tensors, _: Tensors) -> Tensor:
     """One minus the soft Dice overlap, the mean over classes that occur in the batch (Milletari et al. 2016)."""
-    kept = (targets[0] != UNLABELLED).unsqueeze(1)
+    kept = (targets[0] >= 0).unsqueeze(1)
     wanted = functional.one_hot(targets[0].clamp(min=0), outputs[0].shape[1]).movedim(-1, 1) * kept
     shares = outputs[0].softmax(1) * kept
     places = [axis for axis in range(shares.dim()) if axis != 1]
@@ -76,8 +76,9 @@ def _multibox(outputs: Tensors, targets: Tensors, _: Tensors) -> Tensor:
 
 def _mean_cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
     """Over the places with a label; 0 where there is none, of which torch's own mean makes NaN."""
-    total = functional.cross_entropy(scores, labels, ignore_index=UNLABELLED, reduction="sum")
-    return total / (labels != UNLABELLED).sum().clamp(min=1)
+    known = labels.clamp(min=UNLABELLED)
+    total = functional.cross_entropy(scores, known, ignore_index=UNLABELLED, reduction="sum")
+    return total / (known != UNLABELLED).sum().clamp(min=1)
 
 
 def _original(outputs: Tensors, inputs: Tensors) -> Tensor:

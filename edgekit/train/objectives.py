@@ -1,7 +1,7 @@
 """What training minimises and what a held-out set is judged by, for each kind of task.
 
-Outputs; then targets, of N items. Scores are logits, before any softmax or sigmoid; -1 is a place without a label. The
-names of losses are in ``losses.py``, those of metrics in ``metrics.py``.
+Outputs; then targets, of N items. Scores are logits, before any softmax or sigmoid; a label of -1, as any negative one,
+says that there is none. The names of losses are in ``losses.py``, those of metrics in ``metrics.py``.
 
 - classification: scores [N, C]; int64 [N]. With ``binary_cross_entropy`` one score [N] or [N, 1], for classes 0 and 1.
 - regression: values [N] or [N, k]; float32 of as many values.
