@@ -21,6 +21,8 @@ from edgekit.errors import DataError, UsageError
 from edgekit.graph import Graph
 from edgekit.options import TrainConfig
 from edgekit.train import loop
+from edgekit.train.batches import Batch
+from edgekit.train.begin import Training
 from edgekit.train.objectives import Objective, Tensors
 
 SIZE = 90
@@ -44,9 +46,6 @@ def perceptron() -> Graph:
     return ek.capture(nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 3)), torch.zeros(2, 4))
 
 
-pytestmark = pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler")  # tests that replace a step
-
-
 def config(**options: Any) -> TrainConfig:
     return TrainConfig(**({"epochs": 3, "learning_rate": 0.05, "batch_size": 16} | options))
 
@@ -67,7 +66,7 @@ def test_what_can_be_separated_is_learnt(optimizer: str) -> None:
     assert len(losses) == 8
     assert losses[-1] < 0.2 * losses[0]
     assert training.accuracy(training.predict(result.graph), blobs(seed=9)) == 1
-    assert result.report.to_json() == {"losses": losses}
+    assert result.report.to_json()["losses"] == losses
     assert not result.graph.module.training
 
 
@@ -143,9 +142,10 @@ def rates(monkeypatch: pytest.MonkeyPatch, **options: Any) -> list[float]:
     seen: list[float] = []
     real = loop._step
 
-    def step(*args: Any) -> float:
-        seen.append(args[-1].param_groups[0]["lr"])
-        return real(*args)
+    def step(run: Training, batch: Batch, rate: float) -> Tensor:
+        loss = real(run, batch, rate)
+        seen.append(run.state.optimizer.param_groups[0]["lr"])
+        return loss
 
     monkeypatch.setattr(loop, "_step", step)
     training.train(perceptron(), blobs(64), config(**options), 0)
@@ -162,10 +162,10 @@ def batches(monkeypatch: pytest.MonkeyPatch, split: Split, **options: Any) -> li
     """Inputs of every step."""
     seen: list[list[Tensor]] = []
 
-    def step(graph: Graph, inputs: Tensors, targets: Tensors, *rest: Any) -> float:
-        assert len(targets[0]) == len(inputs[0])
-        seen.append([*inputs, *targets])
-        return 1.0
+    def step(_: Training, batch: Batch, __: float) -> Tensor:
+        assert len(batch.targets[0]) == len(batch.inputs[0]) == batch.items
+        seen.append([*batch.inputs, *batch.targets])
+        return torch.ones(())
 
     monkeypatch.setattr(loop, "_step", step)
     model = nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(split.inputs[0].shape[1:])), 3))

@@ -3,41 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
 from operator import mul
-from typing import Any
+from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from edgekit.data import Split, augment
-from edgekit.errors import DataError, UsageError
+from edgekit.data import Split
+from edgekit.errors import DataError
 from edgekit.graph import Graph
 from edgekit.options import TrainConfig
-from edgekit.train.objectives import CLASSIFICATION, Objective, Tensors
+from edgekit.train import checkpoint as checkpoints
+from edgekit.train import placement, precision
+from edgekit.train.batches import Batch, batches, starts
+from edgekit.train.begin import Assignment, Training, begin, session
+from edgekit.train.objectives import CLASSIFICATION, Objective
+from edgekit.train.report import TrainReport, TrainResult
+from edgekit.train.schedule import learning_rate
+from edgekit.train.state import State
+from edgekit.train.validation import as_tuple, best_epoch, mean_loss, why_ended
 
 Progress = Callable[[int, int], None]  # steps done, steps in all
-
-
-@dataclass(frozen=True)
-class TrainReport:
-    """Mean training loss of every epoch, in order."""
-
-    losses: tuple[float, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """The report as plain JSON values."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """The trained graph, in inference mode, and the report on it."""
-
-    graph: Graph
-    report: TrainReport
 
 
 def train(
@@ -47,92 +34,118 @@ def train(
     seed: int,
     *,
     objective: Objective = CLASSIFICATION,
+    validation: Split | None = None,
+    teacher: Graph | None = None,
+    checkpoint: Path | None = None,
+    device: str = "cpu",
     progress: Progress | None = None,
 ) -> TrainResult:
-    """Train a copy of ``graph`` on a split with SGD or Adam.
+    """Train a copy of ``graph`` on a split; under ``torchrun`` together with the other processes.
 
     Args:
         graph: a float or fake-quantised graph.
-        split: training items with their labels.
-        config: epochs, batch size, optimiser, schedule, augmentation.
+        split: training items with their targets.
+        config: what to do; a ``RecoverConfig`` may ask for distillation.
         seed: of the order of items, of augmentation and of dropout.
-        objective: whose loss is minimised.
+        objective: whose loss is minimised; a mean over items.
+        validation: items whose loss is reported after every epoch, and which early stop watches.
+        teacher: that distillation learns from.
+        checkpoint: a directory of its own for exact resume, removed when training is done; none by default.
+        device: ``cpu``, ``cuda`` or ``auto``; the result is on the CPU.
         progress: called after every step.
 
     Raises:
         DataError: where there are no items, or the loss stops being finite; names the epoch.
-        UsageError: for a graph without parameters, such as an integer one.
+        UsageError: for a graph without parameters, early stop without ``validation``, or a teacher that does not fit.
+        UnsupportedError: a device or precision that is not there.
+        OutputError: the checkpoint's directory cannot be used.
+        DeviceError: another process was lost.
     """
-    if not len(split):
-        raise DataError("the training set is empty.")
-    graph, rng = graph.copy().train(), np.random.default_rng(seed)
-    starts = _starts(len(split), config.batch_size)
-    steps = config.epochs * len(starts)
-    optimizer = _optimizer(graph, config)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(config, step, max(steps, 1)))
-    losses: list[float] = []
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for epoch in range(config.epochs):
-            values, sizes = [], []
-            for inputs, targets in _batches(split, starts, config, rng):
-                values.append(_step(graph, inputs, targets, objective, optimizer))
-                sizes.append(len(inputs[0]))
-                schedule.step()
-                if progress is not None:
-                    progress(epoch * len(starts) + len(values), steps)
-            losses.append(sum(map(mul, values, sizes)) / sum(sizes))
-            _check_finite(graph, losses[-1], epoch)
-    return TrainResult(graph.eval(), TrainReport(tuple(losses)))
+    place = placement.choose(device)
+    assignment = Assignment(graph, split, config, seed, objective, validation, teacher)
+    assignment.check(place)
+    with session(place, seed) as workers:
+        run = begin(assignment, workers)
+        key = assignment.identity(workers) if checkpoint or workers.count > 1 else ""
+        workers.agree(key)
+        with checkpoints.keep(checkpoint, key, workers) as saved:
+            saved.resume(run.state)
+            while not (ended := why_ended(config, run.state.losses, run.state.validation_losses)):
+                _epoch(run, progress if workers.leads else None)
+                _validate(run)
+                saved.write(run.state)
+    return _result(run, ended)
 
 
-def _check_finite(graph: Graph, loss: float, epoch: int) -> None:
+def _epoch(run: Training, progress: Progress | None) -> None:
+    state, config, split = run.state, run.config, run.assignment.split
+    count = len(starts(len(split), config.batch_size))
+    values, sizes, rate = [], [], config.learning_rate
+    for step, batch in enumerate(batches(split, config, state.order, run.workers), state.epoch * count):
+        rate = learning_rate(config, step, count)
+        values.append(_step(run, batch, rate))
+        sizes.append(batch.items)
+        if progress is not None:
+            progress(step + 1, config.epochs * count)
+    run.workers.even_out(state.graph.module)
+    losses = torch.stack(values).tolist()  # waits for the device once an epoch, not at every step
+    state.losses.append(sum(map(mul, losses, sizes)) / sum(sizes))
+    state.learning_rates.append(rate)
+    _check_finite(state)
+
+
+def _step(run: Training, batch: Batch, rate: float) -> Tensor:
+    optimizer, scaler, parameters = run.state.optimizer, run.state.scaler, run.state.parameters
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.zero_grad()
+    loss = _forward(run, batch) if batch.weight else torch.zeros((), device=run.workers.place)
+    scaled = scaler.scale(loss)
+    if batch.weight:
+        scaled.backward()  # type: ignore[no-untyped-call]
+    loss = run.workers.average(parameters, loss.detach(), batch.weight)
+    if run.config.clip_norm is not None:
+        scaler.unscale_(optimizer)
+        torch.nn.utils.clip_grad_norm_(parameters, run.config.clip_norm)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss
+
+
+def _forward(run: Training, batch: Batch) -> Tensor:
+    with precision.forward(run.config.precision, run.workers.place):
+        results = as_tuple(run.view(*batch.inputs))
+    return run.loss(precision.widened(results), batch.targets, batch.inputs)
+
+
+def _validate(run: Training) -> None:
+    state, stop, split = run.state, run.config.early_stop, run.assignment.validation
+    if not split:
+        return
+    loss = mean_loss(state.graph, split, run.assignment.objective, run.config.batch_size, run.workers)
+    if not math.isfinite(loss):
+        raise DataError(f"the validation loss is not finite in epoch {state.epoch}.", fix="Check the validation items.")
+    state.validation_losses.append(loss)
+    if stop is not None and best_epoch(state.validation_losses, stop.min_change) == state.epoch - 1:
+        state.best = state.weights()
+
+
+def _check_finite(state: State) -> None:
     """The weights too: the last step of all is followed by no loss that would show what it did."""
-    finite = all(bool(torch.isfinite(value).all()) for value in graph.module.state_dict().values())
+    loss = state.losses[-1]
+    finite = all(bool(torch.isfinite(value).all()) for value in state.graph.module.state_dict().values())
     if not math.isfinite(loss) or not finite:
         raise DataError(
-            f"the {'weights are' if math.isfinite(loss) else 'loss is'} not finite in epoch {epoch + 1}.",
+            f"the {'weights are' if math.isfinite(loss) else 'loss is'} not finite in epoch {state.epoch}.",
             fix="Lower the learning rate or check the data.",
         )
 
 
-def _step(
-    graph: Graph, inputs: Tensors, targets: Tensors, objective: Objective, optimizer: torch.optim.Optimizer
-) -> float:
-    optimizer.zero_grad()
-    result = graph(*inputs)
-    value = objective.loss((result,) if isinstance(result, Tensor) else tuple(result), targets, inputs)
-    value.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-    return float(value.detach())
-
-
-def _optimizer(graph: Graph, config: TrainConfig) -> torch.optim.Optimizer:
-    parameters = [parameter for _, parameter in graph.named_parameters()]
-    if not parameters:
-        raise UsageError("the graph has no parameters to train.", fix="Train it before it is lowered to integers.")
-    rate, decay = config.learning_rate, config.weight_decay
-    if config.optimizer == "adam":
-        return torch.optim.Adam(parameters, rate, weight_decay=decay)
-    return torch.optim.SGD(parameters, rate, config.momentum, weight_decay=decay)
-
-
-def _rate(config: TrainConfig, step: int, steps: int) -> float:
-    """Factor on the learning rate: constant, or half a cosine from 1 to 0 (Loshchilov and Hutter 2017)."""
-    return 1.0 if config.schedule == "constant" else (1 + math.cos(math.pi * min(step / steps, 1))) / 2
-
-
-def _starts(items: int, size: int) -> range:
-    """Where batches start; a last batch of one item is left out where others are larger: batch norm needs two."""
-    alone = items > size and items % size == 1
-    return range(0, items - alone, size)
-
-
-def _batches(
-    split: Split, starts: range, config: TrainConfig, rng: np.random.Generator
-) -> Iterator[tuple[Tensors, Tensors]]:
-    order = rng.permutation(len(split))
-    for start in starts:
-        batch = split.take(order[start : start + config.batch_size])
-        arrays = [augment(array, rng) for array in batch.inputs] if config.augment else batch.inputs
-        yield tuple(map(torch.from_numpy, arrays)), tuple(map(torch.from_numpy, batch.targets))
+def _result(run: Training, ended: str) -> TrainResult:
+    state, stop, best = run.state, run.config.early_stop, None
+    if stop is not None and state.validation_losses:
+        best = best_epoch(state.validation_losses, stop.min_change) + 1
+        state.set_weights(state.best)
+    series = (tuple(state.losses), tuple(state.validation_losses), tuple(state.learning_rates))
+    report = TrainReport(*series, best, ended, run.config.precision, run.workers.count)
+    return TrainResult(placement.move(state.graph, placement.CPU), report)
