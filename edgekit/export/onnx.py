@@ -87,6 +87,14 @@ def _check(node: fx.Node) -> None:
             fix="Leave out divisor_override, and scale the layer behind instead.",
         )
 
+    if node.target is torch.ops.aten.lstm.input:
+        outputs, inputs = edit.arguments(node)["params"][1].meta["val"].shape
+        if outputs != 4 * inputs:
+            raise OperatorError(
+                f"{edit.describe(node)} cannot be exported: the LSTM of ONNX has no projection.",
+                fix="Leave out proj_size, and put a linear layer behind.",
+            )
+
 
 def _make_bounds_float(node: fx.Node) -> None:
     """The exporter fails on a clamp between an integer and a float, ``clamp(x, -0.5, 2)``."""

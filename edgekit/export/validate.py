@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgekit import device
-from edgekit.errors import ExportMismatch
+from edgekit.errors import DataError, ExportMismatch
 from edgekit.export import tap
 from edgekit.export.reference import TensorRTReference
 from edgekit.fuse import lower, sqnr_db
@@ -136,7 +136,10 @@ def _compared(reference: str, expected: Arrays, got: Arrays, *, validated: str, 
 
 def _run(runner: OnnxRunner, arrays: Arrays, expected: Arrays) -> Arrays:
     """What the file gives; shapes and types other than expected are an error at once."""
-    got = runner.run(*arrays)
+    try:
+        got = runner.run(*arrays)
+    except DataError as error:
+        raise ExportMismatch(f"{runner.name} does not run: {error}", fix="Please report this model.") from error
     forms = [[f"{array.dtype}{list(array.shape)}" for array in given] for given in (got, expected)]
     if forms[0] != forms[1]:
         raise ExportMismatch(f"{runner.name} gives {forms[0]}, not {forms[1]}.", fix="Please report this model.")

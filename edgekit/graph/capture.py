@@ -19,6 +19,7 @@ from edgekit.errors import InputError, ModelError
 from edgekit.graph import attention, canonical, edit, freeze, refusal
 from edgekit.graph.graph import Graph, TensorInfo
 from edgekit.graph.quiet import quiet
+from edgekit.graph.recurrent import shapes_at_once
 
 _KEPT = ("val", *edit.SOURCE)  # the exporter's other notes on a node are its own affair
 Inputs = Tensor | tuple[Any, ...] | Mapping[str, Any]
@@ -124,7 +125,8 @@ def _export(
 ) -> tuple[fx.GraphModule, tuple[TensorInfo, ...]]:
     given = inspect.signature(model.forward).bind(*args, **kwargs).arguments
     dynamic = pytree.tree_map(lambda leaf: {0: torch.export.Dim.AUTO} if _has_batch(leaf) else None, dict(given))
-    program = torch.export.export(model, args, kwargs, dynamic_shapes=dynamic)
+    with shapes_at_once():
+        program = torch.export.export(model, args, kwargs, dynamic_shapes=dynamic)
     exported = program.module(check_guards=False)
     exported.graph.set_codegen(CodeGen())
     _name_tied(model, exported)

@@ -23,6 +23,7 @@ from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 import edgekit.ops  # noqa: F401  registers torch.ops.edgekit, which graphs call
 from edgekit.errors import InputError
 from edgekit.graph import edit, modes
+from edgekit.graph.recurrent import shapes_at_once
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ def propagate_shapes(graph: Graph, interpreter: type[ShapePropagation] = ShapePr
     """Set ``meta["val"]`` of every node to a fake tensor, with one symbol for each dynamic dimension."""
     mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
     fakes = [_fake(mode, info) for info in graph.inputs]
-    with enable_python_dispatcher(), torch.no_grad():
+    with enable_python_dispatcher(), shapes_at_once(), torch.no_grad():
         interpreter(graph.module, mode).propagate_dont_convert_inputs(*fakes)
 
 
