@@ -44,8 +44,8 @@ def describe(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def text(content: Mapping[str, Any]) -> str:
-    """The same for people; nothing that a file named itself can move the cursor, colour or add a line."""
+def show(content: Mapping[str, Any]) -> str:
+    """Say the same to people; nothing that a file named itself can move the cursor, colour or add a line."""
     width = max(60, min(shutil.get_terminal_size((100, 24)).columns, 160))
     sizes = ", ".join(f"{name} {count:,}" for name, count in content["splits"].items())
     lines = [f"{_visible(content['source'])}: {sizes} items"]

@@ -12,7 +12,6 @@ from edgekit.data.split import Arrays, Split
 from edgekit.errors import DataError
 from edgekit.options import TaskKind
 
-IGNORED = -100  # the class of an element that no loss and no metric looks at, as in torch
 NORMAL = ("normal", "good", "ok", "0")  # names of the class that reconstruction learns
 _LABELLED = ("classification", "segmentation", "sequence_labelling", "detection")
 
@@ -57,18 +56,13 @@ def _regression(name: str, targets: Arrays, source: Source) -> Arrays:
 
 
 def _elements(name: str, targets: Arrays, _: Source) -> Arrays:
+    """A class for every element of an item; a negative one marks an element that does not count."""
     (labels,) = _one(name, targets)
     if labels.dtype != np.int64 or labels.ndim < 2:
         raise DataError(
             f"{name}: y is {labels.dtype} of shape {list(labels.shape)}.",
             "Every element of an item needs an integer class.",
             _KIND,
-        )
-    bad = ((labels < 0) & (labels != IGNORED)).reshape(len(labels), -1).any(axis=1)
-    if bad.any():
-        raise DataError(
-            f"{name}: item {int(bad.argmax())} has a label below 0.",
-            f"Labels go from 0; {IGNORED} marks an element that does not count.",
         )
     return (labels,)
 
