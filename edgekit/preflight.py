@@ -58,8 +58,13 @@ class Job:
         values = self.recipe.model_dump(mode="json")
         section: dict[str, Any] = {"options": values.get(stage), "seed": values["seed"], "threads": values["threads"]}
         if stage == "train":
-            section |= {"data": self._data_digest(), "model": hashlib.sha256(save.serialise(self.graph)).hexdigest()}
+            held_out = self.splits().values()
+            watched = () if self.data.validation is None else (self.data.validation,)
+            section |= {"data": _digest(self.data.train, *watched, *held_out)}
+            section |= {"model": hashlib.sha256(save.serialise(self.graph)).hexdigest()}
             section |= {"task": values["task"], "own": self._own_digests()}
+        if stage == "quantize":
+            section |= {"data": _digest(self.data.calibration)}
         if stage in ("train", "prune"):
             section |= {"device": placement.choose(self.recipe.device).type}
         if stage == "bench":
@@ -90,16 +95,6 @@ class Job:
     def _own_digests(self) -> list[str]:
         base, task = recipe.locate(self.source).parent, self.recipe.task
         return [userfile.digest(own.file, base, own.args) for own in _own((task.loss, *task.metrics))]
-
-    def _data_digest(self) -> str:
-        hasher = hashlib.sha256()
-        watched = () if self.data.validation is None else (self.data.validation,)
-        for split in (self.data.train, *watched, self.data.calibration, *self.splits().values()):
-            arrays: list[NDArray[Any]] = [*split.inputs, *split.targets]
-            for array in arrays:
-                hasher.update(f"{array.dtype}{array.shape}".encode())
-                hasher.update(np.ascontiguousarray(array).data)
-        return hasher.hexdigest()
 
 
 def prepare(source: str | Path, overrides: Sequence[str] = ()) -> Job:
@@ -199,6 +194,17 @@ def _own(wanted: Iterable[object]) -> Iterator[UserObject]:
 
 def _tensors(arrays: Iterable[NDArray[Any]]) -> Tensors:
     return tuple(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)
+
+
+def _digest(*splits: Split) -> str:
+    """SHA-256 of all arrays, their types and shapes."""
+    hasher = hashlib.sha256()
+    for split in splits:
+        arrays: list[NDArray[Any]] = [*split.inputs, *split.targets]
+        for array in arrays:
+            hasher.update(f"{array.dtype}{array.shape}".encode())
+            hasher.update(np.ascontiguousarray(array).data)
+    return hasher.hexdigest()
 
 
 def _version(name: str) -> str | None:
