@@ -26,11 +26,11 @@ def columns(view: View) -> Iterator[Finding]:
         if part.is_table:
             yield _missing(part)
             yield _constant(part)
-            yield _outliers(part)
+            yield _outliers(view, part)
             yield _scales(view, part)
             if len(view.train) >= MIN_ITEMS and part.size > 1:
                 yield _twins(part)
-                yield _identifiers(part)
+                yield _identifiers(view, part)
                 yield from _give_away(view, part)
 
 
@@ -57,12 +57,12 @@ def _constant(part: Input) -> Finding:
     return _named(part, "constant features", found, "never change in train", advice)
 
 
-def _outliers(part: Input) -> Finding:
+def _outliers(view: View, part: Input) -> Finding:
     """Values far from the median of train in any set; a column whose quartiles are equal has no scale to judge by."""
     train = part.values("train")
     low, middle, high = np.quantile(train, (0.25, 0.5, 0.75), axis=0)
     scale = np.where(part.measures, high - low, 0) / _QUARTILES
-    whole = np.concatenate([train, part.values("test")])
+    whole = np.concatenate([part.values(name) for name in view.sets if name != "test" or not view.tests_anomalies])
     far = np.divide(np.abs(whole - middle), scale, out=np.zeros(whole.shape), where=scale > 0)
     found = _indices((far > OUTLIER).any(axis=0))
     count = int((far > OUTLIER).sum())
@@ -93,9 +93,9 @@ def _twins(part: Input) -> Finding:
     return _named(part, "duplicate columns", found, "repeat an earlier one, up to scale", "Drop them")
 
 
-def _identifiers(part: Input) -> Finding:
+def _identifiers(view: View, part: Input) -> Finding:
     """Whole numbers, each once, without large gaps: a row number, not a measurement."""
-    whole = np.concatenate([part.values("train"), part.values("test")])
+    whole = np.concatenate([part.values(name) for name in view.sets])
     top, bottom = whole.max(axis=0), whole.min(axis=0)
     dense = (whole == np.round(whole)).all(axis=0) & (top - bottom < 2 * len(whole))
     found = [index for index in _indices(dense) if len(np.unique(whole[:, index])) == len(whole)]

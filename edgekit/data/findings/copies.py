@@ -89,10 +89,18 @@ def _coincidence(view: View) -> float:
     """How probably two rows of a table agree, were the columns independent; 0 for anything but tables."""
     if not all(part.is_table for part in view.inputs):
         return 0.0
-    return float(np.prod([_agreement(column) for part in view.inputs for column in part.values("train").T]))
+    rows = Counter(view.keys["train"])
+    columns = [column for part in view.inputs for column in part.values("train").T]
+    return float(np.prod([_agreement(column, rows) for column in columns]))
 
 
-def _agreement(column: Values) -> float:
-    """The share of pairs of rows that agree in this column."""
+def _agreement(column: Values, rows: Counter[bytes]) -> float:
+    """The share of pairs of rows that agree in this column; in one of measurements, copies of rows do not count.
+
+    In a column of few values copies hardly change that share; in one of many they make all of it.
+    """
     _, counts = np.unique(column, return_counts=True)
-    return float((counts * (counts - 1)).sum() / max(len(column) * (len(column) - 1), 1))
+    pairs = int((counts * (counts - 1) // 2).sum())
+    if 2 * len(counts) > len(rows):
+        pairs -= sum(n * (n - 1) // 2 for n in rows.values())
+    return 2 * max(pairs, 0) / max(len(column) * (len(column) - 1), 1)

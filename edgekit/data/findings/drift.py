@@ -25,10 +25,12 @@ def inputs(view: View) -> Iterator[Finding]:
     """Compare every set with train: columns of tables, and mean, deviation and range of other items."""
     others = [name for name in view.sets if name != "train"] + (["calibration"] if view.calibration else [])
     for part in view.inputs:
-        train, names = _features(part, "train")
+        train, names = _features(view, part, "train")
         for other in others:
-            message = f"{part.prefix}{other} against train"
-            yield _compared(message, train, _features(part, other)[0], names, part.examined("train", other))
+            features, _ = _features(view, part, other)
+            if len(features):
+                what = f"{part.prefix}{other} against train"
+                yield _compared(what, train, features, names, part.examined("train", other))
 
 
 def targets(view: View) -> Iterator[Finding]:
@@ -42,10 +44,15 @@ def targets(view: View) -> Iterator[Finding]:
             yield _labels(view, other)
 
 
-def _features(part: Input, name: str) -> tuple[Values, list[str]]:
+def _features(view: View, part: Input, name: str) -> tuple[Values, list[str]]:
+    """What is compared of a set's items: of a reconstruction only normal ones, since anomalies differ on purpose."""
     if part.is_table:
-        return part.values(name), [f"column {part.column(index)}" for index in range(part.size)]
-    return part.summary(name), [f"{word} of an item" for word in _SUMMARY]
+        features, names = part.values(name), [f"column {part.column(index)}" for index in range(part.size)]
+    else:
+        features, names = part.summary(name), [f"{word} of an item" for word in _SUMMARY]
+    if view.tests_anomalies and name == "test":
+        features = features[view.test.targets[0][:: part.step(name)] == 0]
+    return features, names
 
 
 def _compared(what: str, train: Values, other: Values, names: list[str], examined: str) -> Finding:
@@ -59,7 +66,9 @@ def _compared(what: str, train: Values, other: Values, names: list[str], examine
     medians = f"median {np.median(train[:, worst]):.4g} in train, {np.median(other[:, worst]):.4g} there"
     where = "" if good else f", {names[worst]}: {medians}"
     message = f"{what}: largest distance of distributions {distances[worst]:.2f}{where}{examined}"
-    advice = "The sets come from different sources or units: mix them, or judge on what the device will see"
+    advice = (
+        "They come from different sources, units or times: mix them, or make sure that the device will see the like"
+    )
     return finding("drift", good, message, advice, distances[worst], MIN_DISTANCE)
 
 

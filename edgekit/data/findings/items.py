@@ -13,9 +13,10 @@ MIN_SIZE = 16  # values of an item below which equal ones may mean something
 BLANK = 1e-3  # of the median item's deviation: 60 dB below it
 FULL_SCALE = 0.9999  # of the range from -1 to 1; 16 bits end at 0.99997
 MAX_CLIPPED = 0.01  # share of an item's samples; a sine that just reaches full scale in 16 bits has 0.4 %
-LOUDEST = 50.0  # robust deviations of an item's energy from the median item's
+LOUDEST = 50.0  # robust deviations of an item's root mean square above the median item's
+LOUDER = 4.0  # times the median item's: two of INT8's eight bits
 PAD = 0  # what stands at the end of a line of tokens that is shorter than the others
-MAX_CUT = 0.25  # share of the lines
+MAX_CUT = 0.5  # share of the lines
 _QUARTILES = 1.349  # standard deviations between the quartiles of a normal distribution
 
 
@@ -30,8 +31,8 @@ def items(view: View) -> Iterator[Finding]:
             yield _cut(view, part)
             continue
         yield _range(view, part)
-        yield _outliers(part)
-        if part.is_signal:
+        yield _outliers(view, part)
+        if part.is_signal and np.abs(part.summary("train")[:, 2:]).max() <= 1:
             yield _clipped(view, part)
 
 
@@ -80,16 +81,16 @@ def _range(view: View, part: Input) -> Finding:
     return finding("value range", not (floats and (pixels or samples)), message, advice)
 
 
-def _outliers(part: Input) -> Finding:
-    """Items whose root mean square is far from the others'."""
-    train, test = (np.hypot(*part.summary(name)[:, :2].T) for name in ("train", "test"))
-    low, middle, high = np.quantile(train, (0.25, 0.5, 0.75))
-    scale = max(high - low, BLANK * middle) / _QUARTILES
-    far = np.abs(np.concatenate([train, test]) - middle) / max(scale, np.finfo(np.float32).tiny)
-    count = int((far > LOUDEST).sum())
-    message = f"{part.prefix}{count} items have a size more than {LOUDEST:g} deviations from the median item's"
+def _outliers(view: View, part: Input) -> Finding:
+    """Items whose root mean square is far above the others'; anomalies may be."""
+    size = {name: np.hypot(*part.summary(name)[:, :2].T) for name in view.sets}
+    low, middle, high = np.quantile(size["train"], (0.25, 0.5, 0.75))
+    bound = max(LOUDER * middle, middle + LOUDEST * (high - low) / _QUARTILES)
+    whole = np.concatenate([values for name, values in size.items() if name != "test" or not view.tests_anomalies])
+    count = int((whole > bound).sum())
+    message = f"{part.prefix}{count} items are far larger than the others (root mean square above {bound:.4g})"
     advice = "Look at them: a wrong unit or a fault; INT8's range would go to waste"
-    return finding("outliers", not count, message, advice, float(far.max()), LOUDEST)
+    return finding("outliers", not count, message, advice, float(whole.max()), bound)
 
 
 def _clipped(view: View, part: Input) -> Finding:

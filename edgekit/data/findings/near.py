@@ -1,8 +1,8 @@
 """Test items that are a training item with small changes: another volume, brightness, compression or a little noise.
 
-Items are compared as directions: mean of all items subtracted, length 1. In that form a copy lies close to its
-original whatever its volume, and strangers lie far apart as soon as items differ in many independent ways; whether they
-do is measured first, and where they do not, nothing is claimed.
+Items are compared as directions: each item's own mean subtracted and length 1, then without what all have in common.
+In that form a copy lies close to its original whatever its volume or contrast, and strangers lie far apart as soon as
+items differ in many independent ways; whether they do is measured first, and where they do not, nothing is claimed.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgekit.data.findings.view import Finding, Input, Values, View, finding
 
@@ -30,29 +31,44 @@ def near_copies(view: View) -> Iterator[Finding]:
 
 
 def _near(part: Input) -> Finding:
-    train, mean = _directions(part, "train")
-    test, _ = _directions(part, "test", mean)
-    directions = _count_directions(train)
-    if directions < MIN_DIRECTIONS:
-        why = f"items vary in about {directions:.0f} independent ways, too few to tell copies from neighbours"
+    train, test = _some(part, "train"), _some(part, "test")
+    known, common = _directions(train)
+    asked, _ = _directions(test, common)
+    ways = _count_directions(known)
+    if ways < MIN_DIRECTIONS:
+        why = f"items vary in about {ways:.0f} independent ways, too few to tell copies from neighbours"
         return finding("near duplicates", True, f"{part.prefix}not examined: {why}")
-    found = sorted({item for item, other in _candidates(train, test) if _is_near(test[item], train[other])})
-    first = f", the first is item {found[0]}" if found else ""
-    limit = f" (up to {MAX_COMPARED} items of each compared)" if max(len(train), len(test)) == MAX_COMPARED else ""
+    pairs = [(item, other) for item, other in _candidates(known, asked) if _is_near(asked[item], known[other])]
+    found = sorted({item for item, other in pairs if not np.array_equal(test[item], train[other])})  # that is leakage
+    first = f", the first is item {found[0] * len(part.array('test')) // len(test)}" if found else ""
+    limit = f" (up to {MAX_COMPARED} items of each compared)" if len(train) < len(part.array("train")) else ""
     count = f"{part.prefix}{len(found)} of {len(test)} test items are a train item with small changes{first}{limit}"
     advice = "Split before augmenting, and keep copies of one recording or picture on one side"
     return finding("near duplicates", not found, count, advice, len(found), 0)
 
 
-def _directions(part: Input, name: str, mean: Values | None = None) -> tuple[Values, Values]:
-    """Unit vectors of up to MAX_COMPARED evenly spaced items; items at the mean itself become zero."""
+def _some(part: Input, name: str) -> Values:
+    """Up to MAX_COMPARED evenly spaced items."""
     values = part.values(name)
-    values = values[:: -(-len(values) // MAX_COMPARED)]
-    mean = values.mean(axis=0) if mean is None else mean
-    units = values - mean
-    length = np.sqrt(np.einsum("ij,ij->i", units, units))
-    units /= np.where(length > 0, length, 1)[:, None]
-    return units, mean
+    return values[:: -(-len(values) // MAX_COMPARED)]
+
+
+def _directions(values: Values, common: Values | None = None) -> tuple[Values, Values]:
+    """Unit vectors of items, zero for blank ones; and the mean before it was taken from them."""
+    units = values - values.mean(axis=1, keepdims=True)
+    blank = ~_normalise(units)
+    common = units.mean(axis=0) if common is None else common
+    units -= common
+    _normalise(units)
+    units[blank] = 0
+    return units, common
+
+
+def _normalise(vectors: Values) -> NDArray[np.bool_]:
+    """Make all of length 1, in place, except those of no length; return which had one."""
+    length = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    vectors /= np.where(length > 0, length, 1)[:, None]
+    return np.asarray(length > 0)
 
 
 def _count_directions(units: Values) -> float:
@@ -73,6 +89,5 @@ def _candidates(train: Values, test: Values) -> list[tuple[int, int]]:
 
 
 def _is_near(one: Values, other: Values) -> bool:
-    """Near, and not equal: an equal item is leakage, counted elsewhere; an item without a direction is near nothing."""
-    distance = float(np.linalg.norm(one - other))
-    return 0 < distance <= NEAR and bool(one.any()) and bool(other.any())
+    """Whether two directions are near; an item without a direction is near nothing."""
+    return float(np.linalg.norm(one - other)) <= NEAR and bool(one.any()) and bool(other.any())

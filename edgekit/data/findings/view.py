@@ -93,6 +93,11 @@ class View:
         sets = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: split for name, split in sets.items() if split is not None and len(split)}
 
+    @property
+    def tests_anomalies(self) -> bool:
+        """Whether the test set holds items that are to differ from those of train."""
+        return self.kind == "reconstruction"
+
     @cached_property
     def inputs(self) -> tuple[Input, ...]:
         """The inputs of the model, one after the other."""
