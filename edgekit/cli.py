@@ -108,10 +108,11 @@ def prune(
     options: dict[str, Any] = {"importance": importance, "scope": scope, "round_to": round_to, "exclude": exclude or ()}
     if job is not None and importance == "taylor":
         options |= {"data": job.training_batches(), "loss": job.loss}
-    result = cut(Graph.load(graph), ratio, **options)
+    trained = Graph.load(graph)
+    result = cut(trained, ratio, **options)
     smaller = result.graph
     if job is not None and job.recipe.prune is not None and job.recipe.prune.recover is not None:
-        smaller = fit(job, smaller, job.recipe.prune.recover, job.recipe.seed + 1).graph
+        smaller = fit(job, smaller, job.recipe.prune.recover, job.recipe.seed + 1, teacher=trained).graph
     smaller.save(out)
     found = result.report
     macs, parameters = (found.macs_before, found.macs_after), (found.parameters_before, found.parameters_after)

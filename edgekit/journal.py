@@ -62,7 +62,7 @@ class Journal:
         else:
             self.seconds[name] = None
             self._progress.say(f"{name}: already done")
-        shutil.rmtree(self.directory / CHECKPOINTS, ignore_errors=True)
+        shutil.rmtree(self.checkpoint(), ignore_errors=True)
         self._folders[name] = folder
         self._metrics[name] = json.loads((folder / METRICS).read_bytes())
 
@@ -71,12 +71,11 @@ class Journal:
 
         A stage that depends on anything else has another place.
         """
-        folder = self.directory / CHECKPOINTS / self._key[:16]
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        return self.directory / CHECKPOINTS / self._key[:16]
 
     def tidy(self) -> None:
-        """Remove stages of an earlier recipe that this run does not have."""
+        """Remove stages and checkpoints of an earlier recipe that this run does not have."""
+        shutil.rmtree(self.directory / CHECKPOINTS, ignore_errors=True)
         for folder in (self.directory / "stages").iterdir():
             if folder not in self._folders.values() and (folder / disk.DONE).is_file():
                 shutil.rmtree(folder, ignore_errors=True)

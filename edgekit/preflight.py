@@ -20,7 +20,7 @@ from edgekit.data.preprocess import Deployed
 from edgekit.errors import ModelError, RecipeError, did_you_mean
 from edgekit.graph import Graph, capture, save
 from edgekit.options import QuantConfig, Recipe, TaskConfig, UserObject
-from edgekit.train import placement
+from edgekit.train import placement, precision
 from edgekit.train.metrics import BATCH, Run, predict
 from edgekit.train.objectives import Objective, Tensors, objective
 from edgekit.train.shapes import check_outputs
@@ -106,7 +106,7 @@ def prepare(source: str | Path, overrides: Sequence[str] = ()) -> Job:
     """
     loaded = recipe.load(source, overrides)
     base, task = recipe.locate(source).parent, loaded.task
-    placement.choose(loaded.device)
+    place = placement.choose(loaded.device)
     options = loaded.quantize or QuantConfig(allow_few=True)
     dataset = data.load(
         loaded.data, loaded.seed, options.calibration_samples, base, task=task, allow_few=options.allow_few
@@ -117,6 +117,7 @@ def prepare(source: str | Path, overrides: Sequence[str] = ()) -> Job:
     model = _deployed(models.build(loaded.model, base), dataset, task)
     graph = capture(model, _tensors(array[:_FEW] for array in dataset.train.inputs))
     _try(graph, dataset, judge, task)
+    _check_training(loaded, graph, place)
     if loaded.quantize is not None:
         quant.check(graph)
     return Job(loaded, dataset, graph, judge, str(source), tuple(overrides))
@@ -154,6 +155,20 @@ def _check_gates(loaded: Recipe, judge: Objective) -> None:
                     f"The task's metrics are: {', '.join(judge.metrics)}.",
                     "Change the gate, or add it to `task.metrics`.",
                 )
+
+
+def _check_training(loaded: Recipe, graph: Graph, place: torch.device) -> None:
+    recover = loaded.prune.recover if loaded.prune is not None else None
+    for config in (loaded.train, recover):
+        if config is not None:
+            precision.check(config.precision, place, graph)
+    names = [node.name for node in graph.nodes if node.op == "call_function"]
+    for name in recover.distill.features if recover is not None and recover.distill is not None else ():
+        if name not in names:
+            raise RecipeError(
+                f"prune.recover.distill.features: the model has no node {name!r}.{did_you_mean(name, names)}",
+                fix="`edgekit inspect` shows the nodes of a graph that `edgekit train` saved.",
+            )
 
 
 def _try(graph: Graph, dataset: Dataset, judge: Objective, task: TaskConfig) -> None:

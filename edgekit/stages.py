@@ -21,7 +21,7 @@ from edgekit.fuse import layer_errors, lower
 from edgekit.graph import Graph, cost
 from edgekit.graph.canonical import fold_batch_norm
 from edgekit.journal import Journal
-from edgekit.options import TrainConfig
+from edgekit.options import RecoverConfig, TrainConfig
 from edgekit.preflight import Job
 from edgekit.progress import Progress
 from edgekit.prune import prune
@@ -37,6 +37,8 @@ def fit(
     config: TrainConfig,
     seed: int,
     *,
+    teacher: Graph | None = None,
+    checkpoint: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> TrainResult:
     """Train a graph on a job's data, for its task.
@@ -46,9 +48,23 @@ def fit(
         graph: to begin with; :attr:`Job.graph`, or a pruned one.
         config: the recipe's ``train`` or ``prune.recover``.
         seed: of the order of items, of augmentation and of dropout.
+        teacher: the graph before compression; it teaches where ``config`` asks for distillation.
+        checkpoint: a directory that a killed training goes on from.
         progress: called after every step.
     """
-    return train(graph, job.data.train, config, seed, objective=job.objective, progress=progress)
+    learns = isinstance(config, RecoverConfig) and config.distill is not None
+    return train(
+        graph,
+        job.data.train,
+        config,
+        seed,
+        objective=job.objective,
+        validation=job.data.validation,
+        teacher=teacher if learns else None,
+        checkpoint=checkpoint,
+        device=job.recipe.device,
+        progress=progress,
+    )
 
 
 class Stages:
@@ -82,7 +98,7 @@ class Stages:
         graph, metrics = result.graph, result.report.to_json()
         metrics["before_recovery"] = self._job.measure(predict(graph))["metrics"]
         if options.recover is not None:
-            recovered = self._fit(graph, options.recover, self._recipe.seed + 1)
+            recovered = self._fit(graph, options.recover, self._recipe.seed + 1, trained)
             graph, metrics["recovery"] = recovered.graph, recovered.report.to_json()
         graph.save(folder / "pruned.safetensors")
         return metrics | self._measured(graph)
@@ -135,8 +151,9 @@ class Stages:
                 baseline = baseline or runner
         return {"bench": measured}
 
-    def _fit(self, graph: Graph, config: TrainConfig, seed: int) -> TrainResult:
-        return fit(self._job, graph, config, seed, progress=self._progress.step)
+    def _fit(self, graph: Graph, config: TrainConfig, seed: int, teacher: Graph | None = None) -> TrainResult:
+        place, progress = self._journal.checkpoint(), self._progress.step
+        return fit(self._job, graph, config, seed, teacher=teacher, checkpoint=place, progress=progress)
 
     def _export_one(self, path: Path, target: str, graph: Graph) -> Metrics:
         tolerance = self._recipe.export.tolerance

@@ -24,6 +24,7 @@ from edgekit.errors import (
     OutputError,
     RecipeError,
 )  # fmt: skip
+from edgekit.progress import Progress
 from edgekit.runtime import load
 
 STAGES = ("train", "prune", "quantize", "lower", "export", "bench")
@@ -201,6 +202,64 @@ def test_an_interrupt_leaves_a_resumable_run(tmp_path: Path, monkeypatch: pytest
     assert json.loads((tmp_path / "run/run.json").read_bytes())["seconds"]["quantize"] is None
 
 
+class Watching(Progress):
+    """Keeps the steps that it is told of, by stage, and interrupts at one of them."""
+
+    def __init__(self, stage: str = "", at: int = 0) -> None:
+        super().__init__(quiet=True)
+        self.wanted, self.steps = (stage, at), dict[str, list[int]]()
+
+    def step(self, done: int, total: int) -> None:
+        self.steps.setdefault(self._stage, []).append(done)
+        if (self._stage, done) == self.wanted:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("stage", "at"), [("train", 11), ("prune", 7)])
+def test_resume_goes_on_inside_a_training(
+    done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, at: int
+) -> None:
+    """The tiny recipe has 5 steps an epoch: the epochs before the interrupt are not trained again."""
+    monkeypatch.setattr("edgekit.train.checkpoint.EVERY_SECONDS", 0.0)
+    recipe = recipes.project(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run(recipe, tmp_path / "run", progress=Watching(stage, at))
+    assert (tmp_path / "run/checkpoints").is_dir()
+    after = Watching()
+    pipeline.run(recipe, tmp_path / "run", resume=True, progress=after)
+    assert after.steps[stage][0] == at // 5 * 5 + 1
+    assert not (tmp_path / "run/checkpoints").exists()
+    assert tree(tmp_path / "run") == tree(done / "run")
+
+
+def test_a_checkpoint_of_another_recipe_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgekit.train.checkpoint.EVERY_SECONDS", 0.0)
+    recipe = recipes.project(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run(recipe, tmp_path / "run", progress=Watching("train", 11))
+    after = Watching()
+    pipeline.run(recipe, tmp_path / "run", resume=True, overrides=["train.learning_rate=0.05"], progress=after)
+    assert after.steps["train"][0] == 1
+    assert not (tmp_path / "run/checkpoints").exists()
+
+
+def test_recovery_learns_from_the_trained_net_and_training_stops_early(tmp_path: Path) -> None:
+    overrides = [
+        "data.validation_fraction=0.25",
+        "train.early_stop={patience: 2, min_change: 10}",
+        "train.epochs=40",
+        "prune.recover.distill={weight: 1.0}",
+    ]
+    recipe = recipes.project(tmp_path)
+    results = pipeline.run(recipe, tmp_path / "run", overrides=overrides)
+    trained = json.loads((tmp_path / "run/stages/01-train/metrics.json").read_bytes())
+    assert len(trained["validation_losses"]) == len(trained["losses"]) == 3
+    assert results["data"]["splits"]["validation"] == 36
+    pruned = (tmp_path / "run/stages/02-prune/pruned.safetensors").read_bytes()
+    pipeline.run(recipe, tmp_path / "other", overrides=[*overrides[:3], "prune.recover.distill={weight: 0.0}"])
+    assert pruned != (tmp_path / "other/stages/02-prune/pruned.safetensors").read_bytes()
+
+
 def snapshot(root: Path) -> dict[str, bytes | None]:
     return {p.relative_to(root).as_posix(): p.read_bytes() if p.is_file() else None for p in root.rglob("*")}
 
@@ -237,6 +296,13 @@ BAD = {
     "NaN in the data": (spoil_nan, [], DataError, 3, "17"),
     "a label beyond all classes": (spoil_label, [], DataError, 3, "item 5"),
     "NaN in the model": (nothing, ["model={file: net.py, object: spoilt}"], ModelError, 3, "NaN"),
+    "an unknown feature": (
+        nothing,
+        ["prune.recover.distill.features=[liner_1]"],
+        RecipeError,
+        3,
+        "Did you mean 'linear_1'",
+    ),
     "three calibration items": (nothing, ["quantize.calibration_samples=3"], CalibrationError, 3, "32"),
     "no data file": (nothing, ["data.source=absent.npz"], DataError, 3, "absent.npz"),
     "no model file": (nothing, ["model={file: absent.py, object: build}"], ModelError, 3, "absent.py"),
