@@ -74,7 +74,7 @@ class State:
         """Become what :meth:`pack` packed.
 
         Raises:
-            KeyError, ValueError, TypeError, RuntimeError: it was another graph's or optimiser's.
+            KeyError, ValueError, TypeError, RuntimeError: it is not what :meth:`pack` packed of such a graph.
         """
         self.set_weights(_below("weights", tensors))
         self.best = {name: value.to(self.parameters[0].device) for name, value in _below("best", tensors).items()}
