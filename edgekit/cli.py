@@ -72,12 +72,14 @@ def train(recipe: RecipeArgument, out: Output, overrides: Set = None, seed: Seed
     from edgekit import preflight
     from edgekit.progress import Progress
     from edgekit.stages import fit
-    from edgekit.train import predict
+    from edgekit.train import leads, predict
 
     _writable(out)
     job = preflight.prepare(recipe, _overrides(overrides, seed))
-    with Progress(quiet=as_json) as progress, progress.stage("train"):
+    with Progress(quiet=as_json or not leads()) as progress, progress.stage("train"):
         result = fit(job, job.graph, job.recipe.train, job.recipe.seed, progress=progress.step)
+    if not leads():
+        return  # another process of torchrun holds the same graph and writes it
     result.graph.save(out)
     task, measured = job.objective.to_json(), job.measure(predict(result.graph))
     content = {"file": str(out), "task": task, **measured, **result.report.to_json()}
