@@ -9,11 +9,12 @@ import re
 from pathlib import Path
 
 import planted
+import planted_files
 import pytest
 
 from edgekit import cli
 
-CASES = planted.ARRAYS
+CASES = (*planted.ARRAYS, *planted_files.FILES)
 
 
 def examine(recipe: Path, *options: str) -> tuple[int, str, str]:

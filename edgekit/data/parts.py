@@ -52,6 +52,8 @@ def split(source: Source, config: DataConfig, seed: int, kind: TaskKind) -> Part
     test = items.take(apart) if source.test is None else _joined(source.test, items.take(apart))
     places = {"train": train, "validation": rest} | ({"test": apart} if source.test is None else {})
     known = {name: groups[at] for name, at in places.items()} if groups is not None else {}
+    if groups is not None and source.test_groups is not None:
+        known["test"] = np.concatenate([source.test_groups, groups[apart]])
     return Parts(items.take(train), test, items.take(rest) if len(rest) else None, known)
 
 

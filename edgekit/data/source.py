@@ -50,6 +50,7 @@ class Source:
         facts: what the report says about the data, as plain JSON values.
         learn: for items that cannot be encoded before training items are known (word pieces); ``items`` and ``test``
             are then placeholders that what it returns encodes.
+        test_groups: a number for each of ``test``, as ``groups``; it is reported which of them also stand in train.
     """
 
     items: Split
@@ -59,6 +60,7 @@ class Source:
     preprocess: Preprocess | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     learn: Callable[[Split], Learned] | None = None
+    test_groups: NDArray[np.int64] | None = None
 
 
 def allocate(what: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:

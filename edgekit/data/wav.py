@@ -41,6 +41,7 @@ def read_wav(config: WavConfig, base: Path, _: TaskKind) -> Source:
         found.classes,
         None if groups is None else groups[: found.train],
         _preprocess(config, length),
+        test_groups=None if groups is None or found.train == len(found.files) else groups[found.train :],
         facts={"kind": "wav", "rate": config.rate, "seconds": config.seconds, "features": config.features},
     )
 

@@ -8,16 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.data.findings.targets import counts_of, is_one_label_each
-from edgekit.data.findings.view import Finding, Input, Values, View, finding, listing
+from edgekit.data.findings.view import NORMAL_QUARTILES, OUTLIER, Finding, Input, Values, View, finding, listing
 
 MAX_MISSING = 0.5  # share of a column's values; beyond, most of what the model sees is the median
 SAME = 1e-6  # 1 - |correlation| of two columns that are one, up to scale and float32's rounding
 GIVEN_AWAY = 0.99  # share of test items whose label one column tells
 GIVEN_AWAY_R2 = 0.9999  # share of the target's variance that one column tells; yesterday's price tells 0.997 of today's
-OUTLIER = 50.0  # robust deviations from the median; a lognormal column of 10,000 values reaches 40
 STEPS = 127  # INT8 has as many steps from 0 to the largest value of an input
 MIN_ITEMS = 30  # fewer agree by chance
-_QUARTILES = 1.349  # standard deviations between the quartiles of a normal distribution
 
 
 def columns(view: View) -> Iterator[Finding]:
@@ -61,7 +59,7 @@ def _outliers(view: View, part: Input) -> Finding:
     """Values far from the median of train in any set; a column whose quartiles are equal has no scale to judge by."""
     train = part.values("train")
     low, middle, high = np.quantile(train, (0.25, 0.5, 0.75), axis=0)
-    scale = np.where(part.measures, high - low, 0) / _QUARTILES
+    scale = np.where(part.measures, high - low, 0) / NORMAL_QUARTILES
     whole = np.concatenate([part.values(name) for name in view.sets if name != "test" or not view.tests_anomalies])
     far = np.divide(np.abs(whole - middle), scale, out=np.zeros(whole.shape), where=scale > 0)
     found = _indices((far > OUTLIER).any(axis=0))

@@ -7,17 +7,15 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.data.findings.view import Finding, Input, View, finding, listing
+from edgekit.data.findings.view import NORMAL_QUARTILES, OUTLIER, Finding, Input, View, finding, listing
 
 MIN_SIZE = 16  # values of an item below which equal ones may mean something
 BLANK = 1e-3  # of the median item's deviation: 60 dB below it
 FULL_SCALE = 0.9999  # of the range from -1 to 1; 16 bits end at 0.99997
 MAX_CLIPPED = 0.01  # share of an item's samples; a sine that just reaches full scale in 16 bits has 0.4 %
-LOUDEST = 50.0  # robust deviations of an item's root mean square above the median item's
 LOUDER = 4.0  # times the median item's: two of INT8's eight bits
 PAD = 0  # what stands at the end of a line of tokens that is shorter than the others
 MAX_CUT = 0.5  # share of the lines
-_QUARTILES = 1.349  # standard deviations between the quartiles of a normal distribution
 
 
 def items(view: View) -> Iterator[Finding]:
@@ -85,7 +83,7 @@ def _outliers(view: View, part: Input) -> Finding:
     """Items whose root mean square is far above the others'; anomalies may be."""
     size = {name: np.hypot(*part.summary(name)[:, :2].T) for name in view.sets}
     low, middle, high = np.quantile(size["train"], (0.25, 0.5, 0.75))
-    bound = max(LOUDER * middle, middle + LOUDEST * (high - low) / _QUARTILES)
+    bound = max(LOUDER * middle, middle + OUTLIER * (high - low) / NORMAL_QUARTILES)
     whole = np.concatenate([values for name, values in size.items() if name != "test" or not view.tests_anomalies])
     count = int((whole > bound).sum())
     message = f"{part.prefix}{count} items are far larger than the others (root mean square above {bound:.4g})"

@@ -2,7 +2,7 @@
 
 Items are compared as directions: each item's own mean subtracted and length 1, then without what all have in common.
 In that form a copy lies close to its original whatever its volume or contrast, and strangers lie far apart as soon as
-items differ in many independent ways; whether they do is measured first, and where they do not, nothing is claimed.
+items differ in many ways. Whether they do is measured first: where a stranger may come as near, nothing is claimed.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from edgekit.data.findings.view import Finding, Input, Values, View, finding
 
 NEAR = 0.05  # distance of two directions; copies in JPEG or with 5 % noise are nearer
-MIN_DIRECTIONS = 10  # in 10 directions strangers come as near once in 4e12 pairs (area of a cap of the sphere)
+MAX_STRANGERS = 1e-3  # test items that may be expected to be near a stranger
 MIN_SIZE = 16  # values of an item
 MAX_COMPARED = 4096  # items of a set
 _PROJECTED = 16  # directions of the first sieve; it misses a copy with a chance of 1e-7 (chi-square, factor 2)
-_COUNTED = 256  # evenly spaced items, by whose pairs the directions are counted
+_SAMPLE = 256  # items whose nearest neighbours are looked for
+_FEWEST = 16  # neighbours of which a distribution can be told
 
 
 def near_copies(view: View) -> Iterator[Finding]:
@@ -34,9 +35,9 @@ def _near(part: Input) -> Finding:
     train, test = _some(part, "train"), _some(part, "test")
     known, common = _directions(train)
     asked, _ = _directions(test, common)
-    ways = _count_directions(known)
-    if ways < MIN_DIRECTIONS:
-        why = f"items vary in about {ways:.0f} independent ways, too few to tell copies from neighbours"
+    strangers = len(test) * _chance_of_a_near_stranger(known)
+    if strangers > MAX_STRANGERS:
+        why = "different items lie as near to one another as copies would"
         return finding("near duplicates", True, f"{part.prefix}not examined: {why}")
     pairs = [(item, other) for item, other in _candidates(known, asked) if _is_near(asked[item], known[other])]
     found = sorted({item for item, other in pairs if not np.array_equal(test[item], train[other])})  # that is leakage
@@ -71,11 +72,23 @@ def _normalise(vectors: Values) -> NDArray[np.bool_]:
     return np.asarray(length > 0)
 
 
-def _count_directions(units: Values) -> float:
-    """In how many independent directions items differ: random unit vectors in d dimensions have E[cos^2] = 1 / d."""
-    some = units[:: -(-len(units) // _COUNTED)]
-    cosines = (some @ some.T)[np.triu_indices(len(some), k=1)]
-    return float(1 / max(np.mean(cosines**2), 1e-9)) if len(cosines) else 0.0
+def _chance_of_a_near_stranger(units: Values) -> float:
+    """How probably an item's nearest neighbour that is no copy is near.
+
+    Distances r to the nearest of many points in d dimensions follow P(r < t) ~ t^d for small t; d is estimated from the
+    smaller half of those measured (Hill 1975), and the law gives what is too rare to be measured.
+    """
+    step = -(-len(units) // _SAMPLE)
+    some = units[::step]
+    cosines = some @ units.T
+    cosines[np.arange(len(some)), np.arange(0, len(units), step)] = -1  # an item is not its own neighbour
+    distances = np.sqrt(np.maximum(2 - 2 * cosines.max(axis=1), 0))[some.any(axis=1)]
+    distances = distances[distances > NEAR]
+    if len(distances) < _FEWEST:
+        return 1.0
+    median = np.median(distances)
+    dimension = 1 / max(float(np.log(median / distances[distances <= median]).mean()), 1e-9)
+    return float(0.5 * (NEAR / median) ** dimension)
 
 
 def _candidates(train: Values, test: Values) -> list[tuple[int, int]]:

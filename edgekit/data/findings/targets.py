@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from edgekit.data.findings.view import Finding, View, finding, listing
+from edgekit.data.findings.view import NORMAL_QUARTILES, OUTLIER, Finding, View, finding, listing
 from edgekit.data.split import Labels, Split
 
 MIN_BALANCE = 0.2  # the rarest class below this share of the most common one is reported
@@ -94,6 +94,21 @@ def values(view: View) -> Iterator[Finding]:
     words = listing([f"{index} is always {array[0, index]:g}" for index in constant])
     message = f"target {words} in train" if len(constant) else f"all {array.shape[1]} target values vary in train"
     yield finding("constant target", not len(constant), message, "Leave it out: there is nothing to learn")
+    yield _far(view)
+
+
+def _far(view: View) -> Finding:
+    """Target values far from the median of train; squared, a single one can decide the loss."""
+    low, middle, high = np.quantile(view.train.targets[0].reshape(len(view.train), -1), (0.25, 0.5, 0.75), axis=0)
+    scale = (high - low) / NORMAL_QUARTILES
+    whole = np.concatenate([split.targets[0].reshape(len(split), -1) for split in view.sets.values()])
+    far = np.divide(np.abs(whole - middle), scale, out=np.zeros(whole.shape), where=scale > 0)
+    item, column = np.unravel_index(int(far.argmax()), far.shape)
+    count = int((far > OUTLIER).sum())
+    worst = f"; {whole[item, column]:g} in target {column}" if count else ""
+    message = f"{count} target values lie more than {OUTLIER:g} deviations from the median{worst}"
+    advice = "A code for a missing value, a wrong unit, or a fault: mend or drop these items"
+    return finding("outliers", not count, message, advice, float(far.max()), OUTLIER)
 
 
 def anomalies(view: View) -> Iterator[Finding]:

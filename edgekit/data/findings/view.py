@@ -17,6 +17,8 @@ MAX_VALUES = 2**25  # of one input of one set that statistics are taken of: 128 
 MAX_COLUMNS = 256  # a float32 [N, columns] up to here is a table, whose columns have a meaning of their own
 SIGNAL_LENGTH = 1000  # a float32 [N, samples] or [N, 1, samples] from here on, either side of zero, is taken as sound
 CHANCE = 1e-5  # how often one test of chance may call a clean set doubtful; a report makes about ten
+OUTLIER = 50.0  # robust deviations from the median; a lognormal column of 10,000 values reaches 40
+NORMAL_QUARTILES = 1.349  # standard deviations between the quartiles of a normal distribution
 
 Values = NDArray[np.float32]
 
