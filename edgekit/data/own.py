@@ -19,17 +19,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekit import userfile
 from edgekit.data.arrays import as_input, as_target
-from edgekit.data.source import Source, allocate
+from edgekit.data.source import Preprocess, Source, allocate
 from edgekit.data.split import Arrays, Split
 from edgekit.errors import DataError
 from edgekit.options import TaskKind, UserObject
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _FIX = "It is called with `data.dataset.args`; what it may return is in edgekit.data.own."
 
@@ -62,7 +65,20 @@ def _checked(what: str, source: Source) -> Source:
         forms = [[(array.dtype, array.shape[1:]) for array in (*part.inputs, *part.targets)] for part in (items, test)]
         if forms[0] != forms[1]:
             raise DataError(f"{what}: test items have other types or shapes than training items.", fix=_FIX)
-    return replace(source, items=items, test=test, groups=groups)
+    preprocess = None if source.preprocess is None else _guarded(what, source.preprocess)
+    return replace(source, items=items, test=test, groups=groups, preprocess=preprocess)
+
+
+def _guarded(what: str, preprocess: Preprocess) -> Preprocess:
+    """The user's own preprocessing: what it raises is told with its line, and it may learn nothing by training."""
+
+    def build(train: Split) -> nn.Module:
+        module: nn.Module = userfile.call(preprocess, f"{what}: preprocess fails", DataError, _FIX, train)
+        if next(module.parameters(), None) is not None:
+            raise DataError(f"{what}: preprocess has parameters.", "It is not trained.", "Register them as buffers.")
+        return module
+
+    return build
 
 
 def _split(what: str, found: Any) -> Split:

@@ -64,6 +64,8 @@ def _rows(path: Path, delimiter: str) -> Rows:
     if not path.is_file() or path.stat().st_size > MAX_BYTES:
         problem = f"is larger than {MAX_BYTES:,} bytes" if path.is_file() else "is no file"
         raise DataError(f"{path} {problem}.", fix="Check `data.csv.path`; a relative path starts at the recipe.")
+    if delimiter in '"\r\n ':  # some versions of Python take these
+        raise DataError(f"`data.csv.delimiter` cannot be {delimiter!r}.", fix="Give a comma, semicolon, tab or bar.")
     blank = 0
     try:
         with path.open("rb") as file:
@@ -76,8 +78,6 @@ def _rows(path: Path, delimiter: str) -> Rows:
                     yield reader.line_num, row
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: {error}.", fix="Mend the quotes (RFC 4180).") from error
-    except (TypeError, ValueError) as error:
-        raise DataError(f"`data.csv.delimiter` cannot be {delimiter!r}: {error}.") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
 
