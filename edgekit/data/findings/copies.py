@@ -101,6 +101,6 @@ def _agreement(column: Values, rows: Counter[bytes]) -> float:
     """
     _, counts = np.unique(column, return_counts=True)
     pairs = int((counts * (counts - 1) // 2).sum())
-    if 2 * len(counts) > len(rows):
+    if 2 * len(counts) > len(column):
         pairs -= sum(n * (n - 1) // 2 for n in rows.values())
     return 2 * max(pairs, 0) / max(len(column) * (len(column) - 1), 1)

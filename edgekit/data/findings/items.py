@@ -12,7 +12,7 @@ from edgekit.data.findings.view import NORMAL_QUARTILES, OUTLIER, Finding, Input
 MIN_SIZE = 16  # values of an item below which equal ones may mean something
 BLANK = 1e-3  # of the median item's deviation: 60 dB below it
 FULL_SCALE = 0.9999  # of the range from -1 to 1; 16 bits end at 0.99997
-MAX_CLIPPED = 0.01  # share of an item's samples; a sine that just reaches full scale in 16 bits has 0.4 %
+MAX_CLIPPED = 0.01  # share of an item's samples, next to one another; a sine that just reaches full scale has 0.9 %
 LOUDER = 4.0  # times the median item's: two of INT8's eight bits
 PAD = 0  # what stands at the end of a line of tokens that is shorter than the others
 MAX_CUT = 0.5  # share of the lines
@@ -103,8 +103,9 @@ def _clipped(view: View, part: Input) -> Finding:
 
 
 def _at_full_scale(part: Input, name: str) -> NDArray[np.float64]:
-    """The share of the samples of each item at full scale; only items whose largest value is there are read again."""
+    """The share of each item's samples at full scale beside another one; only items that reach it are read again."""
     reaches = np.abs(part.summary(name)[:, 2:]).max(axis=1) >= FULL_SCALE
+    full = np.abs(part.values(name)[reaches]) >= FULL_SCALE
     shares = np.zeros(len(reaches))
-    shares[reaches] = (np.abs(part.values(name)[reaches]) >= FULL_SCALE).mean(axis=1)
+    shares[reaches] = (full[:, 1:] & full[:, :-1]).mean(axis=1)
     return shares

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgekit.data.findings.view import Finding, Input, Values, View, finding
 
 NEAR = 0.05  # distance of two directions; copies in JPEG or with 5 % noise are nearer
-MAX_STRANGERS = 1e-3  # test items that may be expected to be near a stranger
+MAX_STRANGERS = 0.01  # test items that may be expected to be near a stranger
 MIN_SIZE = 16  # values of an item
 MAX_COMPARED = 4096  # items of a set
 _PROJECTED = 16  # directions of the first sieve; it misses a copy with a chance of 1e-7 (chi-square, factor 2)
