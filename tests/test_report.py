@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from results_fixture import bench_json, regression, results
+from results_fixture import bench_json, results
 
 from edgekit.bench import charts, words
 from edgekit.bench.report import render
@@ -198,57 +198,6 @@ def test_without_a_compressed_model_it_says_so() -> None:
     data["variants"] = []
     assert final(rows([])) is None
     assert "Nothing was compressed" in page(data).text
-
-
-def test_an_error_is_spoken_in_percent_of_the_float_models() -> None:
-    data = regression()
-    assert spoken(data).startswith(
-        "The int8 model's mean squared error on the test data is 0.00408, 2 % more than the float model's. It is 10.2"
-    )
-    text = page(data).text
-    assert "Mean squared error, test lower is better" in text
-    assert "0.00408 +2 %" in text
-    assert "coefficient of determination higher is better test" in text
-    assert "\N{MINUS SIGN}0.25 \N{MINUS SIGN}150 %" in text
-
-
-@pytest.mark.parametrize(
-    ("own", "base", "words"),
-    [
-        (0.5, 0.5, "is 0.5, the same as the float model's."),
-        (0.25, 0.5, "is 0.25, 50 % less than the float model's."),
-        (9.0, 0.5, "is 9, more than the float model's 0.5."),
-        (0.5, 0.0, "is 0.5, more than the float model's 0."),
-        (None, 0.5, "The mean squared error of the int8 model was not measured: the outputs are not finite."),
-        (0.5, None, "mean squared error on the test data is 0.5. It is"),
-    ],
-)
-def test_every_comparison_of_errors_is_a_sentence(own: float | None, base: float | None, words: str) -> None:
-    data = regression()
-    for row, value in ((data["variants"][2], own), (data["variants"][0], base)):
-        row["metrics"]["test"]["mse"] = value
-        row["unmeasured"] = {"test": {"mse": "the outputs are not finite"}} if value is None else {}
-    assert words in spoken(data)
-
-
-def test_a_metric_that_was_not_measured_says_why(whole: Page) -> None:
-    assert "F1 score higher is better varied not measured it was not asked for" in whole.text
-
-
-def test_a_model_that_stays_in_float_says_so() -> None:
-    data = results()
-    data["recipe"]["quantize"] = None
-    data["layers"] = []
-    assert spoken(data).startswith("The model stays in float, because the recipe says so. The int8 model reaches")
-    assert "not measured: the model stays in float, because the recipe says so ( quantize: null )." in page(data).text
-    data["variants"] = data["variants"][:1]
-    assert spoken(data) == "The model stays in float, because the recipe says so."
-
-
-def test_one_metric_needs_no_second_table() -> None:
-    data = results()
-    del data["task"]["metrics"]["f1"]
-    assert "All metrics" not in page(data).text
 
 
 def test_the_same_results_give_the_same_bytes() -> None:

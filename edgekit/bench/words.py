@@ -131,7 +131,17 @@ def fact(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
+    if isinstance(value, dict):
+        return _named(value)
     return ", ".join(map(fact, value)) or "none" if isinstance(value, (list, tuple)) else str(value)
+
+
+def _named(value: dict[object, object]) -> str:
+    """The entries of a group; one that has a name is that name, with what else there is in brackets."""
+    entries = [f"{key}: {fact(item)}" for key, item in value.items() if key != "name" and item not in ([], {}, None)]
+    more = ", ".join(entries)
+    name = value.get("name")
+    return more or "none" if name is None else f"{fact(name)} ({more})" if more else fact(name)
 
 
 def visible(text: str) -> str:
