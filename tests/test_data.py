@@ -140,9 +140,54 @@ def test_augment_leaves_its_input_alone(digits: data.Dataset) -> None:
     np.testing.assert_array_equal(images, before)
 
 
-def test_only_images_can_be_augmented() -> None:
+def test_the_augmented_digits_are_the_ones_that_results_are_compared_on(digits: data.Dataset) -> None:
+    """One whole shift by SciPy, then noise, drawn in this order from the one generator."""
+    images = digits.train.inputs[0][:32]
+    rng, same = np.random.default_rng(7), np.random.default_rng(7)
+    offsets = same.integers(-1, 2, (32, 2))
+    noise = same.standard_normal(images.shape, np.float32) * np.float32(1 / 16)
+    shifted = np.stack(
+        [ndimage.shift(image[0], offset, order=0) for image, offset in zip(images, offsets, strict=True)]
+    )
+    np.testing.assert_array_equal(data.augment(images, rng), np.clip(shifted[:, None] + noise, 0, 1))
+
+
+def test_bytes_are_augmented_like_the_values_they_stand_for(digits: data.Dataset) -> None:
+    images = (digits.train.inputs[0][:32] * 255).astype(np.uint8)
+    found = data.augment(images, np.random.default_rng(7))
+    expected = data.augment(images / np.float32(255), np.random.default_rng(7)) * 255
+    assert found.dtype == np.uint8
+    np.testing.assert_allclose(found, expected, atol=0.5 + 1e-4)
+
+
+def test_sounds_move_by_at_most_100_ms_and_silence_comes_in() -> None:
+    """With a single click the offset can be read; over 400 sounds every tenth of the range occurs."""
+    clicks = np.zeros((400, 16000), np.float32)
+    clicks[:, 8000] = 0.5
+    before = clicks.copy()
+    moved = data.augment(clicks, np.random.default_rng(0), noise=0.0)
+    np.testing.assert_array_equal(clicks, before)
+    offsets = moved.argmax(axis=1) - 8000
+    assert np.abs(offsets).max() <= 1600
+    assert (np.histogram(offsets, 10, (-1600, 1600))[0] > 0).all()
+    np.testing.assert_array_equal(np.sort(moved, axis=1), np.sort(clicks, axis=1))
+    late = np.full((9, 1000), 0.5, np.float32)
+    assert {int((row == 0).sum()) for row in data.augment(late, np.random.default_rng(1), noise=0.0)} <= set(range(101))
+
+
+def test_noise_in_sounds_follows_their_loudness() -> None:
+    loudness = np.array([[0.3], [0.003]], np.float32)
+    sounds = loudness * np.sign(np.random.default_rng(0).standard_normal((2, 40_000), np.float32))
+    change = data.augment(sounds, np.random.default_rng(1)) - data.augment(sounds, np.random.default_rng(1), noise=1e-9)
+    np.testing.assert_allclose(change.std(axis=1), 0.05 * loudness[:, 0], rtol=0.03)  # 40,000 values: 0.4 %
+    assert np.abs(data.augment(sounds * 3, np.random.default_rng(1), noise=9.0)).max() == 1.0
+    assert not data.augment(np.zeros((2, 900), np.float32), np.random.default_rng(0)).any()
+
+
+@pytest.mark.parametrize("items", [np.zeros((4, 64), np.float32), np.zeros((4, 1, 8, 8), np.int64), np.zeros((4, 900))])
+def test_only_images_and_sounds_can_be_augmented(items: np.ndarray) -> None:
     with pytest.raises(DataError, match=r"\[N, C, H, W\]"):
-        data.augment(np.zeros((4, 64), np.float32), np.random.default_rng(0))
+        data.augment(items, np.random.default_rng(0))
 
 
 def test_only_images_from_0_to_1_can_be_varied(tmp_path: Path) -> None:

@@ -18,29 +18,7 @@ from edgekit.errors import DataError, MissingDependency
 from edgekit.options import DataConfig, TextConfig
 
 ROOT = Path(__file__).parent.parent
-WORDS = [
-    "der",
-    "die",
-    "das",
-    "und",
-    "in",
-    "zu",
-    "den",
-    "mit",
-    "von",
-    "für",
-    "the",
-    "of",
-    "and",
-    "to",
-    "in",
-    "is",
-    "that",
-    "for",
-    "über",
-    "größe",
-    "straße",
-]
+WORDS = ["der", "die", "und", "in", "zu", "mit", "für", "über", "größe", "the", "of", "and", "to", "is", "that"]
 
 
 def lines(seed: int, count: int = 60) -> list[str]:
