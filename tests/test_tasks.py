@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -297,6 +298,23 @@ def test_a_changed_loss_of_the_users_trains_again(runs: Callable[[str], Path]) -
         keys.append(preflight.prepare(folder / "recipe.yaml", CASES["custom"][1]).depends("train")["own"])
     (folder / "own.py").write_text(OWN)
     assert keys[0] != keys[1]
+
+
+def test_the_strangers_project_of_the_readme_runs(tmp_path: Path) -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
+    (recipe,), (code,) = (re.findall(rf"```{kind}\n(.*?)```", readme, re.DOTALL) for kind in ("yaml", "py"))
+    assert len(recipe.splitlines()) <= 10
+    rng = np.random.default_rng(0)
+    area, age, rooms = rng.uniform(30, 200, 400), rng.uniform(0, 90, 400), rng.integers(1, 8, 400)
+    price = 3 * area - age + 20 * rooms + rng.normal(0, 10, 400)
+    rows = zip(area, age, rooms, price / 100, strict=True)
+    lines = ["area,age,rooms,price", *(",".join(f"{value:.3f}" for value in row) for row in rows)]
+    (tmp_path / "table.csv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "mine.py").write_text(code)
+    (tmp_path / "mine.yaml").write_text(recipe)
+    content = pipeline.run(tmp_path / "mine.yaml", tmp_path / "run", overrides=["bench.min_seconds=0.01"])
+    assert [gate["name"] for gate in content["gates"]] == ["mae rise, test", "float r2, test"]
+    assert (tmp_path / "run/model.tensorrt-10.onnx").exists()
 
 
 # Gates
