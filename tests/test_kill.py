@@ -23,8 +23,9 @@ import pytest
 import recipes
 from test_pipeline import STAGES, tree
 
-KILLS_PER_STAGE = 2
 TIMEOUT_SECONDS = 120.0
+
+TEXT = recipes.TINY.replace("[onnxruntime, tensorrt-10]", "[onnxruntime]").replace("epochs: 3", "epochs: 40")
 
 Start = Callable[[Path, Path], "Victim"]
 
@@ -103,23 +104,25 @@ def set_back(dry: Path, out: Path, stage: str) -> None:
         path.unlink()
 
 
-def kill_and_resume(start: Start, recipe: Path, folder: Path, stages: tuple[str, ...], seed: int) -> dict[str, int]:
-    """Two kills in each stage; every resume must end in the bytes of the dry run. Returns the hits of each stage."""
+def kill_and_resume(
+    start: Start, recipe: Path, folder: Path, stages: tuple[str, ...], seed: int, kills: int
+) -> dict[str, int]:
+    """So many kills in each stage; every resume must end in the bytes of the dry run. Returns the hits of each stage."""
     dry, out, rng, hits = folder / "dry", folder / "run", random.Random(seed), dict.fromkeys(stages, 0)
     assert start(recipe, dry).wait() == 0
     seconds = json.loads((dry / "run.json").read_bytes())["seconds"]
     for stage in stages:
-        for _ in range(10 * KILLS_PER_STAGE):
+        for _ in range(10 * kills):
             set_back(dry, out, stage)
             hit = kill_inside(start, recipe, out, stage, rng.uniform(0, seconds[stage]))
             hits[hit] = hits.get(hit, 0) + 1
             assert start(recipe, out).wait() == 0
             assert tree(out) == tree(dry)
             assert not list(out.rglob("*.tmp-*"))
-            if hits[stage] == KILLS_PER_STAGE:
+            if hits[stage] == kills:
                 break
     print("stages hit:", hits, "seed:", seed)
-    assert all(hits[stage] >= KILLS_PER_STAGE for stage in stages)
+    assert all(hits[stage] >= kills for stage in stages)
     return hits
 
 
@@ -127,9 +130,14 @@ def kill_and_resume(start: Start, recipe: Path, folder: Path, stages: tuple[str,
 def test_a_kill_inside_any_stage_costs_nothing(
     tmp_path: Path, stages: tuple[str, ...], record_property: Callable[[str, object], None]
 ) -> None:
-    text = recipes.TINY.replace("[onnxruntime, tensorrt-10]", "[onnxruntime]").replace("epochs: 3", "epochs: 40")
-    hits = kill_and_resume(forked, recipes.project(tmp_path, text), tmp_path, stages, seed=os.getpid())
+    hits = kill_and_resume(forked, recipes.project(tmp_path, TEXT), tmp_path, stages, seed=os.getpid(), kills=1)
     record_property("stages_hit", hits)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_many_kills_inside_every_stage_cost_nothing(tmp_path: Path) -> None:
+    kill_and_resume(forked, recipes.project(tmp_path, TEXT), tmp_path, STAGES, seed=os.getpid(), kills=5)
 
 
 @pytest.mark.slow
@@ -137,4 +145,4 @@ def test_a_kill_inside_any_stage_costs_nothing(
 def test_a_kill_of_the_command_on_the_shipped_recipe_costs_nothing(tmp_path: Path) -> None:
     from edgekit import recipe
 
-    kill_and_resume(command, recipe.locate("digits-mlp"), tmp_path, STAGES, seed=os.getpid())
+    kill_and_resume(command, recipe.locate("digits-mlp"), tmp_path, STAGES, seed=os.getpid(), kills=2)
