@@ -317,6 +317,25 @@ def test_the_strangers_project_of_the_readme_runs(tmp_path: Path) -> None:
     assert (tmp_path / "run/model.tensorrt-10.onnx").exists()
 
 
+def test_a_reconstruction_behind_preprocessing_is_of_the_features(tmp_path: Path) -> None:
+    """The exported file gives both; in raw units the error would be that of the largest column alone."""
+    recipe, data = project(tmp_path, machines()), machines()
+    scaled = data["x"] * [1000, 1, 1, 1, 1, 0.001] + 7
+    names = np.where(data["y"] == 1, "worn", "normal")
+    rows = [",".join([*(f"{value:.6f}" for value in row), name]) for row, name in zip(scaled, names, strict=True)]
+    (tmp_path / "table.csv").write_text("\n".join(["a,b,c,d,e,f,state", *rows]) + "\n")
+    overrides = [*CASES["reconstruction"][1], "data={csv: {path: table.csv, target: state}}"]
+    content = pipeline.run(recipe, tmp_path / "run", overrides=overrides)
+    test = preflight.prepare(recipe, overrides).data.test
+    made, features = load(tmp_path / "run/model.onnxruntime.onnx").run(*test.inputs)
+    assert np.abs(features).max() < 20
+    errors = ((made - features) ** 2).mean(1)
+    (row,) = [row for row in content["variants"] if row["name"] == "INT8, onnxruntime"]
+    assert row["metrics"]["test"]["error"] == pytest.approx(errors[test.targets[0] == 0].mean(), rel=1e-5)
+    assert row["metrics"]["test"]["auc"] == pytest.approx(sk.roc_auc_score(test.targets[0], errors), abs=1e-5)
+    assert content["data"]["classes"] == ["normal", "anomaly"]
+
+
 # Gates
 
 
