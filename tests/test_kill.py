@@ -107,7 +107,7 @@ def set_back(dry: Path, out: Path, stage: str) -> None:
 def kill_and_resume(
     start: Start, recipe: Path, folder: Path, stages: tuple[str, ...], seed: int, kills: int
 ) -> dict[str, int]:
-    """So many kills in each stage; every resume must end in the bytes of the dry run. Returns the hits of each stage."""
+    """So many kills in each stage; every resume must end in the bytes of the dry run. Returns each stage's hits."""
     dry, out, rng, hits = folder / "dry", folder / "run", random.Random(seed), dict.fromkeys(stages, 0)
     assert start(recipe, dry).wait() == 0
     seconds = json.loads((dry / "run.json").read_bytes())["seconds"]
