@@ -131,6 +131,24 @@ def test_seed_is_the_recipes_seed(project: Path) -> None:
     assert (project / "a.safetensors").read_bytes() == (project / "b.safetensors").read_bytes()
 
 
+def test_train_and_run_say_the_metric_that_decides(project: Path) -> None:
+    found = document(project, "train", "recipe.yaml", "-o", "c.safetensors")
+    assert found["task"]["primary"] == "accuracy"
+    assert set(found["metrics"]) == {"test", "varied"}
+    share = f"{100 * found['metrics']['test']['accuracy']:.2f}"
+    said = call(project, "train", "recipe.yaml", "-o", "c.safetensors")[1].replace("\N{NO-BREAK SPACE}", " ")
+    assert said.startswith(f"c.safetensors: accuracy {share} % (test), ")
+    whole = call(project, "run", "recipe.yaml", "-o", "spoken", "--set", "prune=null")[1]
+    assert f"accuracy {share} % (test)" in whole.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_results_of_an_older_schema_are_refused(project: Path) -> None:
+    (project / "results-of-old.json").write_text('{"schema": 1, "variants": []}')
+    code, _, err = call(project, "report", "results-of-old.json")
+    assert code == 3
+    assert "schema 2" in err
+
+
 def test_recipe_verbs(tmp_path: Path) -> None:
     assert "digits" in document(tmp_path, "recipe", "list")
     assert document(tmp_path, "recipe", "show", "digits")["model"]["name"] == "resnet8"
