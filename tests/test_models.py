@@ -69,6 +69,7 @@ SHAPES: dict[str, tuple[tuple[int, ...], ...]] = {
     "tcn": ((4,),),
     "gru_classifier": ((12,),),
     "lstm_classifier": ((12,),),
+    "text_cnn": ((5,),),
     "encoder": ((2,),),
     "decoder": ((12, 40),),
     "vit": ((10,),),

