@@ -6,10 +6,10 @@ import os
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import fx
 
 from edgekit.errors import UnsupportedError
-from edgekit.graph import Graph, edit
+from edgekit.graph import Graph
 
 CPU = torch.device("cpu")
 
@@ -32,7 +32,7 @@ def choose(wanted: str) -> torch.device:
 
 def move(graph: Graph, place: torch.device) -> Graph:
     """Move every stored tensor, and every call that names a device, to ``place``; returns the graph itself."""
-    graph.module.to(place)
+    graph.module.to(place)  # constants as well: a GraphModule keeps them as buffers
     for part in graph.module.modules():
         if isinstance(part, fx.GraphModule):
             _move_calls(part, place)
@@ -41,19 +41,9 @@ def move(graph: Graph, place: torch.device) -> Graph:
 
 def _move_calls(module: fx.GraphModule, place: torch.device) -> None:
     for node in module.graph.nodes:
-        if node.op == "get_attr":
-            _move_constant(module, str(node.target), place)
         node.args = fx.node.map_aggregate(node.args, lambda value: _there(value, place))
         node.kwargs = fx.node.map_aggregate(node.kwargs, lambda value: _there(value, place))
     module.recompile()
-
-
-def _move_constant(module: nn.Module, path: str, place: torch.device) -> None:
-    """``Module.to`` moves parameters and buffers, but no tensor that is a plain attribute."""
-    parent, name = edit.owner(module, path)
-    value = getattr(parent, name)
-    if isinstance(value, Tensor) and value.device != place:
-        setattr(parent, name, value.to(place))
 
 
 def _there(value: Any, place: torch.device) -> Any:
