@@ -12,7 +12,15 @@ from edgekit.data.findings import findings as look
 from edgekit.data.split import Labels, Split
 from edgekit.errors import CalibrationError, DataError
 
-__all__ = ["MIN_CALIBRATION", "Finding", "check_calibration", "check_items", "check_labels", "findings"]
+__all__ = [
+    "MIN_CALIBRATION",
+    "Finding",
+    "check_calibration",
+    "check_items",
+    "check_labels",
+    "check_teachable",
+    "findings",
+]
 
 MIN_CALIBRATION = 32
 
@@ -76,6 +84,27 @@ def check_calibration(items: Sequence[Any], allow_few: bool = False) -> None:
                     f"Calibration item {index}, input {name}, holds NaN or infinite values.",
                     fix="Mend or remove this item.",
                 )
+
+
+def check_teachable(name: str, kind: str, train: Split, class_names: Sequence[str] = ()) -> None:
+    """Refuse training items that all have one class, or one value to predict: a constant would answer them perfectly.
+
+    Raises:
+        DataError: names the class or the value.
+    """
+    target = train.targets[0]
+    if kind == "classification" and (target == target[0]).all():
+        label = int(target[0])
+        said = f"class {class_names[label] if label < len(class_names) else label}"
+    elif kind == "regression" and all((array == array[0]).all() for array in train.targets):
+        said = f"the target {target[0].reshape(-1)[0]:g}"
+    else:
+        return
+    raise DataError(
+        f"{name}: every training item has {said}.",
+        "A model that always answers it is never wrong.",
+        "Give items of other kinds, or use `data.split: random`.",
+    )
 
 
 def findings(train: Split, test: Split, classes: int, **known: Any) -> list[Finding]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.data import labels, parts, sources
-from edgekit.data.checks import Finding, check_calibration, findings
+from edgekit.data.checks import Finding, check_calibration, check_teachable, findings
 from edgekit.data.source import Learned, Source
 from edgekit.data.split import Split, stratified
 from edgekit.data.vary import vary
@@ -87,6 +87,7 @@ def load(
     classes = labels.count_classes(source, kind)
     if kind == "classification":
         _check_learnable(name, source, train, test, classes)
+    check_teachable(name, kind, train, source.classes)
     calibration = _calibration(train, calibration_samples, seed + 1)
     check_calibration(calibration.items(), allow_few)
     facts = source.facts | learned.facts

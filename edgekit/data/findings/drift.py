@@ -7,6 +7,7 @@ needs to know. Sets that were split at random and kept in balance differ less th
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -61,8 +62,10 @@ def _compared(what: str, train: Values, other: Values, names: list[str], examine
 
     distances = np.array([distance(*columns) for columns in zip(train.T, other.T, strict=True)])
     worst = int(distances.argmax())
-    p = stats.ks_2samp(train[:, worst], other[:, worst]).pvalue if distances[worst] >= MIN_DISTANCE else 1.0
-    good = bool(p * len(distances) >= CHANCE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # scipy says that it goes over to the asymptotic formula
+        p = stats.ks_2samp(train[:, worst], other[:, worst]).pvalue
+    good = bool(distances[worst] < MIN_DISTANCE or p * len(distances) >= CHANCE)
     medians = f"median {np.median(train[:, worst]):.4g} in train, {np.median(other[:, worst]):.4g} there"
     where = "" if good else f", {names[worst]}: {medians}"
     message = f"{what}: largest distance of distributions {distances[worst]:.2f}{where}{examined}"
