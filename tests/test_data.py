@@ -243,12 +243,15 @@ def test_a_missing_array_or_file_is_named(tmp_path: Path) -> None:
         data.load(DataConfig(source="none.npz"), 0, 64, tmp_path)
 
 
-def test_a_header_that_lies_is_refused_before_memory_is_taken(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("shape", "expected"), [((2**40, 4), "x says it has"), ((-4, -4), "negative length")])
+def test_a_header_that_lies_is_refused_before_memory_is_taken(
+    tmp_path: Path, shape: tuple[int, int], expected: str
+) -> None:
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (2**40, 4)})
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("x.npy", header.getvalue() + bytes(64))
-    with pytest.raises(DataError, match="x says it has"):
+    with pytest.raises(DataError, match=expected):
         data.load(DataConfig(source="a.npz"), 0, 64, tmp_path)
 
 
