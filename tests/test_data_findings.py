@@ -226,6 +226,25 @@ def test_without_scipy_the_rest_is_examined_and_the_lack_is_said(monkeypatch: py
     assert len(findings(looked)) > 10
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("shape", [(1,), (4,), (1, 8, 8), (2000,)])
+@pytest.mark.parametrize("count", [2, 3, 100])
+@pytest.mark.parametrize("values", [(-3e38, 3e38), (0, 1e-45), (0, 0), (-1, 1)])
+def test_extremes_give_findings_that_json_can_say(
+    shape: tuple[int, ...], count: int, values: tuple[float, float]
+) -> None:
+    x = np.random.default_rng(0).choice(np.array(values, np.float32), (count, *shape))
+    for kind, target in (
+        ("classification", np.arange(count) % 2),
+        ("regression", x.reshape(count, -1)[:, :1]),
+        ("custom", x.reshape(count, -1)),
+        ("sequence_labelling", np.full((count, 5), -100)),
+    ):
+        found = findings(divided((x,), target, classes=0 if target.dtype.kind == "f" else 2, kind=kind))
+        json.dumps(found, allow_nan=False)
+        assert found
+
+
 def test_describe_says_what_numpy_says(tmp_path: Path) -> None:
     planted.PICTURES(tmp_path)
     loaded = data.load(DataConfig(source="a.npz"), 0, 64, tmp_path)

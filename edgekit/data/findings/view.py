@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -45,9 +46,9 @@ def finding(
     """Make a finding; ``advice`` is said only where it warns."""
     said = message if good or not advice else f"{message}. {advice}"
     found: Finding = {"check": check, "level": "ok" if good else "warn", "message": said}
-    if value is not None:
+    if value is not None and math.isfinite(value):
         found["value"] = float(value)
-    if bound is not None:
+    if bound is not None and math.isfinite(bound):
         found["bound"] = float(bound)
     return found
 
