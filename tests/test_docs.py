@@ -51,6 +51,18 @@ def test_the_readme_lists_the_verbs_and_no_other() -> None:
     assert set(re.findall(r"^\| `edgekit (\w+)", page("README.md"), re.MULTILINE)) == verbs
 
 
+def test_the_readme_shows_the_nets_that_ship() -> None:
+    models = pytest.importorskip("edgekit.models")
+    assert models.show() in page("README.md")
+
+
+def test_the_readme_shows_the_recipes_that_ship() -> None:
+    from edgekit import recipe
+
+    table = page("README.md").partition("## Recipes that ship")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `([\w-]+)`", table, re.MULTILINE)) == set(recipe.shipped())
+
+
 def test_the_readme_lists_the_exit_codes() -> None:
     classes = [
         thing for thing in vars(errors).values() if isinstance(thing, type) and issubclass(thing, errors.EdgekitError)
