@@ -27,7 +27,7 @@ KINDS = {
 SYSTEM = ("/usr/include", "/usr/share/common-licenses")
 MAX_FILE_BYTES = 500_000
 MAX_OF_A_FOLDER = 25  # generated code: torch has thousands of headers that differ in a name
-SHORTEST, LONGEST = 40, 256  # characters
+SHORTEST, LONGEST = 96, 256  # characters
 
 
 def make(folder: Path, train: int = 2000, test: int = 300, lines: int = 5, files: int = 400, seed: int = 0) -> None:
