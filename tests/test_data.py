@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from edgekit import data
-from edgekit.data import checks, split
+from edgekit.data import split
 from edgekit.data.digits import digits as read_digits
+from edgekit.data.findings import View, findings
 from edgekit.data.npz import npz
 from edgekit.errors import CalibrationError, DataError
 from edgekit.options import DataConfig, VariedConfig
@@ -303,5 +304,5 @@ def part(x: list[list[float]], y: list[int]) -> data.Split:
     ],
 )  # fmt: skip
 def test_what_makes_a_result_doubtful_is_reported(train: data.Split, test: data.Split, expected: str) -> None:
-    warnings = [finding["message"] for finding in checks.findings(train, test, 2) if finding["level"] == "warn"]
+    warnings = [finding["message"] for finding in findings(View(train, test, 2)) if finding["level"] == "warn"]
     assert any(expected in message for message in warnings), warnings

@@ -7,19 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.data.findings import Finding, View
-from edgekit.data.findings import findings as look
 from edgekit.data.split import Labels, Split
 from edgekit.errors import CalibrationError, DataError
 
 __all__ = [
     "MIN_CALIBRATION",
-    "Finding",
     "check_calibration",
     "check_items",
     "check_labels",
     "check_teachable",
-    "findings",
 ]
 
 MIN_CALIBRATION = 32
@@ -105,8 +101,3 @@ def check_teachable(name: str, kind: str, train: Split, class_names: Sequence[st
         "A model that always answers it is never wrong.",
         "Give items of other kinds, or use `data.split: random`.",
     )
-
-
-def findings(train: Split, test: Split, classes: int, **known: Any) -> list[Finding]:
-    """Look for what makes a result doubtful without making it impossible; ``known`` is the rest of a :class:`View`."""
-    return look(View(train, test, classes, **known))

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.data import labels, parts, sources
-from edgekit.data.checks import Finding, check_calibration, check_teachable, findings
+from edgekit.data.checks import check_calibration, check_teachable
+from edgekit.data.findings import Finding, View, findings
 from edgekit.data.source import Learned, Source
 from edgekit.data.split import Split, stratified
 from edgekit.data.vary import vary
@@ -99,16 +100,18 @@ def load(
         varied=vary(test, **config.varied.model_dump(), seed=seed + 2) if config.varied else None,
         classes=classes,
         findings=findings(
-            train,
-            test,
-            classes,
-            calibration=calibration,
-            validation=validation,
-            kind=kind,
-            class_names=source.classes,
-            groups=divided.groups,
-            preprocessed=source.preprocess is not None,
-            facts=facts,
+            View(
+                train,
+                test,
+                classes,
+                calibration=calibration,
+                validation=validation,
+                kind=kind,
+                class_names=source.classes,
+                groups=divided.groups,
+                preprocessed=source.preprocess is not None,
+                facts=facts,
+            )
         ),
         validation=validation,
         class_names=source.classes,
