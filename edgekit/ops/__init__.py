@@ -12,6 +12,7 @@ import torch
 from edgekit.ops import (
     add_s8,
     avg_pool_s8,
+    composite,
     conv2d_s8,
     dequantize,
     dispatch,
@@ -52,3 +53,4 @@ for _spec in OPS:
 torch.library.register_autograd(
     "edgekit::fake_quantize", fake_quantize.backward, setup_context=fake_quantize.setup_context, lib=_library
 )
+composite.register(_library)
