@@ -10,10 +10,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from edgekit.errors import UsageError
+from edgekit.errors import NumericsError, UsageError
 from edgekit.ops.numerics import S8_MAX, S8_MIN
 
 _LARGEST = 2**31 - 1  # strides, paddings and the like; keeps index arithmetic far inside int64
+_FLOAT32 = torch.finfo(torch.float32)
 
 
 def tensor(
@@ -60,6 +61,18 @@ def scale(operator: str, value: Tensor, x: Tensor, axis: int | None) -> None:
         return
     integer(operator, "axis", axis, -x.dim(), x.dim() - 1)
     size(operator, "scale", value, (x.shape[axis],))
+
+
+def normal(operator: str, name: str, value: float) -> None:
+    """Refuse a scale or ratio that is not a normal positive float32."""
+    if not _FLOAT32.tiny <= value <= _FLOAT32.max:
+        raise NumericsError(f"{operator}: {name} is {value:g}, which is not a normal positive float32.")
+
+
+def epsilon(operator: str, value: float) -> None:
+    """Refuse an eps that is negative, infinite or NaN."""
+    if not 0 <= value <= _FLOAT32.max:
+        raise NumericsError(f"{operator}: eps is {value:g}, it must be finite and not negative.")
 
 
 def integer(operator: str, name: str, value: int, least: int, most: int = _LARGEST) -> None:

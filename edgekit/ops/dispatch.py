@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from edgekit.errors import MissingDependency, UsageError
-from edgekit.ops.spec import OpSpec
+from edgekit.ops.spec import OpSpec, Result
 
 REFERENCE = "reference"
 TRITON = "triton"
@@ -65,10 +65,10 @@ def available(spec: OpSpec) -> tuple[str, ...]:
     return (REFERENCE, *(tier for tier in spec.tiers if _refusal(spec, tier) is None))
 
 
-def kernel(spec: OpSpec, device: str) -> Callable[..., Tensor]:
+def kernel(spec: OpSpec, device: str) -> Callable[..., Result]:
     """The function that torch calls for ``spec`` on ``device``, "cpu" or "cuda"."""
 
-    def call(*args: Any) -> Tensor:
+    def call(*args: Any) -> Result:
         forced = _forced.get()
         if forced is not None:
             return _run_forced(spec, forced, args)
@@ -81,7 +81,7 @@ def kernel(spec: OpSpec, device: str) -> Callable[..., Tensor]:
     return call
 
 
-def _run_forced(spec: OpSpec, tier: str, args: tuple[Any, ...]) -> Tensor:
+def _run_forced(spec: OpSpec, tier: str, args: tuple[Any, ...]) -> Result:
     if tier == REFERENCE:
         return _run_reference(spec, args)
     if tier not in spec.tiers:
@@ -92,21 +92,23 @@ def _run_forced(spec: OpSpec, tier: str, args: tuple[Any, ...]) -> Tensor:
     return _run_triton(spec, args) if tier == TRITON else _run_native(spec, args, isa=tier)
 
 
-def _run_reference(spec: OpSpec, args: tuple[Any, ...]) -> Tensor:
+def _run_reference(spec: OpSpec, args: tuple[Any, ...]) -> Result:
     spec.shape(*args)  # refuses what every tier refuses
-    return spec.reference(*args).contiguous()
+    result = spec.reference(*args)
+    return tuple(one.contiguous() for one in result) if isinstance(result, tuple) else result.contiguous()
 
 
-def _run_native(spec: OpSpec, args: tuple[Any, ...], isa: str | None = None) -> Tensor:
+def _run_native(spec: OpSpec, args: tuple[Any, ...], isa: str | None = None) -> Result:
     out = spec.shape(*args)
     views = [arg.detach().contiguous().numpy() if isinstance(arg, Tensor) else arg for arg in args]
-    getattr(_native, spec.name)(*views, out=out.numpy(), isa=isa)
+    into = tuple(one.numpy() for one in out) if isinstance(out, tuple) else out.numpy()
+    getattr(_native, spec.name)(*views, out=into, isa=isa)
     return out
 
 
-def _run_triton(spec: OpSpec, args: tuple[Any, ...]) -> Tensor:
+def _run_triton(spec: OpSpec, args: tuple[Any, ...]) -> Result:
     launcher = getattr(import_module(f"edgekit.kernels.{spec.name}"), spec.name)
-    result: Tensor = launcher(*args, out=spec.shape(*args))
+    result: Result = launcher(*args, out=spec.shape(*args))
     return result
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from edgekit.errors import NumericsError
 
 S8_MIN, S8_MAX = -128, 127
+S16_MIN, S16_MAX = -32_768, 32_767  # the cell of an LSTM
 WEIGHT_MAX = 127
 MAX_REDUCTION = 131_071  # longest dot product of s8 by s8 that int32 holds: 131,071 * 128 * 128 < 2^31
 MAX_RATIO = 2.0**20  # add is exact through float64 for ratios in [2^-20, 2^20]
@@ -31,9 +32,9 @@ def along(vector: Tensor, axis: int | None, rank: int) -> Tensor:
     return vector.reshape([-1 if i == axis % rank else 1 for i in range(rank)])
 
 
-def saturate(values: Tensor, lo: int, hi: int) -> Tensor:
-    """Clamp float32 ``values`` to integer bounds, round half to even, convert to int8; NaN becomes 0."""
-    return torch.nan_to_num(values, nan=0.0, posinf=math.inf, neginf=-math.inf).clamp(lo, hi).round().to(torch.int8)
+def saturate(values: Tensor, lo: int, hi: int, dtype: torch.dtype = torch.int8) -> Tensor:
+    """Clamp float32 ``values`` to integer bounds, round half to even, convert to ``dtype``; NaN becomes 0."""
+    return torch.nan_to_num(values, nan=0.0, posinf=math.inf, neginf=-math.inf).clamp(lo, hi).round().to(dtype)
 
 
 def quantize(x: Tensor, scale: Tensor, axis: int | None = None, lo: int = S8_MIN, hi: int = S8_MAX) -> Tensor:
@@ -47,8 +48,16 @@ def quantize(x: Tensor, scale: Tensor, axis: int | None = None, lo: int = S8_MIN
     return saturate(x / along(scale, axis, x.dim()), lo, hi)
 
 
+def quantize_s16(x: Tensor, scale: Tensor) -> Tensor:
+    """``sat16(rne(x / scale))``, int16; what :func:`dequantize` made of int16 values comes back as it was.
+
+    The product and the division err by 2^-23 together, which is at most 2^-8 steps of 32,768.
+    """
+    return saturate(x / scale, S16_MIN, S16_MAX, torch.int16)
+
+
 def dequantize(q: Tensor, scale: Tensor, axis: int | None = None) -> Tensor:
-    """``float32(q) * scale`` in float32, for int8 and int32 values."""
+    """``float32(q) * scale`` in float32, for int8, int16 and int32 values."""
     return q.to(torch.float32) * along(scale, axis, q.dim())
 
 
@@ -162,6 +171,12 @@ def table(function: Callable[[Tensor], Tensor], input_scale: Tensor, output_scal
     q = torch.arange(S8_MIN, S8_MAX + 1, dtype=torch.int32, device=input_scale.device)
     real = function(dequantize(q, input_scale).double())
     return quantize(real.to(torch.float32), output_scale)
+
+
+def softmax_table(scale: Tensor) -> Tensor:
+    """int32 [256]: ``rne(exp(-d * scale) * 2^23)`` in float64, the weight of a value d steps below the largest."""
+    distance = torch.arange(256, dtype=torch.float64, device=scale.device)
+    return (torch.exp(-distance * scale.reshape(()).double()) * 2.0**23).round().to(torch.int32)
 
 
 def pool_multipliers(input_scale: Tensor, output_scale: Tensor, area: int, divisor: int | None = None) -> Tensor:

@@ -8,6 +8,13 @@ from typing import Any
 
 from torch import Tensor
 
+Result = Tensor | tuple[Tensor, ...]
+
+
+def results(result: Result) -> tuple[Tensor, ...]:
+    """What an operator gives, as a tuple: most give one tensor and not a tuple."""
+    return result if isinstance(result, tuple) else (result,)
+
 
 @dataclass(frozen=True)
 class Case:
@@ -45,7 +52,7 @@ class OpSpec:
         name: the word; it also names ``csrc/cpu/<name>_<tier>.cc`` and ``kernels/<name>.py``.
         schema: arguments and result in torch's schema language, without the name.
         reference: the meaning, in torch; shortest correct code, never optimised.
-        shape: same arguments; an uninitialised result of the right shape, dtype and device.
+        shape: same arguments; an uninitialised result, or a tuple of them, of the right shape, dtype and device.
         cases: yields calls with tails, ones, primes, extremes and zero sizes.
         cost: same arguments; the work of one call.
         tiers: implementations beside the reference: ``ref`` is scalar C++, ``triton`` a GPU kernel.
@@ -53,8 +60,8 @@ class OpSpec:
 
     name: str
     schema: str
-    reference: Callable[..., Tensor]
-    shape: Callable[..., Tensor]
+    reference: Callable[..., Result]
+    shape: Callable[..., Result]
     cases: Callable[[], Iterator[Case]] = field(repr=False)
     cost: Callable[..., Cost] = field(repr=False)
     tiers: tuple[str, ...] = ("ref",)
