@@ -1,115 +1,21 @@
-// edgekit._C: the operators over numpy arrays. The only file that knows Python.
+// edgekit._C: the operators over numpy arrays. Only it, bind_sequences.cc and bind.h know Python.
 //
 // Each function has the operator's name and arguments, then the keywords `out`, which it fills, and `isa`, which forces
 // a tier. Whatever is passed, nothing is read or written out of bounds: dtype, layout, rank and every size are checked
 // here, and anything wrong is a ValueError. edgekit/ops checks first and says more.
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
+#include "bind.h"
 
-#include <array>
 #include <cstdint>
-#include <optional>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
-#include "dispatch.h"
-#include "ops.h"
-#include "window.h"
-
-namespace py = pybind11;
 using namespace pybind11::literals;
 
 namespace edgekit {
 
+void bind_sequences(py::module_& m);  // bind_sequences.cc
+
 namespace {
-
-using Shape = std::vector<py::ssize_t>;
-using Axis = std::optional<std::int64_t>;
-using Pair = std::array<std::int64_t, 2>;
-using Tier = std::optional<std::string>;
-
-constexpr std::int64_t kMaxReduction = 131071;  // 131,071 * 128 * 128 < 2^31
-constexpr std::int64_t kLargest = 2147483647;   // strides and the like; their products stay far inside int64
-constexpr double kMaxRatio = 1048576.0;         // 2^20
-
-void require(bool condition, const std::string& message) {
-  if (!condition) throw std::invalid_argument(message);
-}
-
-Shape shape_of(const py::array& array) {
-  return Shape(array.shape(), array.shape() + array.ndim());
-}
-
-// The dense, aligned, native-endian elements of an array of this type and shape.
-template <class T>
-const T* input(const py::array& array, const char* name, const Shape& shape) {
-  constexpr int kDense = py::array::c_style | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
-  require(array.dtype().equal(py::dtype::of<T>()), std::string(name) + " has the wrong dtype");
-  require((array.flags() & kDense) == kDense, std::string(name) + " is not contiguous");
-  require(shape_of(array) == shape, std::string(name) + " has the wrong shape");
-  return static_cast<const T*>(array.data());
-}
-
-template <class T>
-T* output(py::array& array, const Shape& shape) {
-  input<T>(array, "out", shape);
-  require(array.writeable(), "out is read-only");
-  return static_cast<T*>(array.mutable_data());
-}
-
-const Shape& rank(const Shape& shape, const char* name, std::size_t dimensions) {
-  require(shape.size() == dimensions, std::string(name) + " has the wrong number of dimensions");
-  return shape;
-}
-
-extent pair(const Pair& values, const char* name, std::int64_t least) {
-  for (const std::int64_t value : values)
-    require(value >= least && value <= kLargest, std::string(name) + " is out of range");
-  return {values[0], values[1]};
-}
-
-bounds limit(int lo, int hi) {
-  require(-128 <= lo && lo <= hi && hi <= 127, "lo and hi must satisfy -128 <= lo <= hi <= 127");
-  return {lo, hi};
-}
-
-void require_reduction(std::int64_t fan_in) {
-  require(fan_in <= kMaxReduction, "a reduction over more than 131,071 values does not fit int32");
-}
-
-extent windows(extent in, extent kernel, extent stride, extent padding, extent dilation, bool ceil_mode) {
-  const extent out = {window_count(in.height, kernel.height, stride.height, padding.height, dilation.height, ceil_mode),
-                      window_count(in.width, kernel.width, stride.width, padding.width, dilation.width, ceil_mode)};
-  require(out.height >= 1 && out.width >= 1, "no window fits the input");
-  return out;
-}
-
-// x seen as [outer, channels, inner], and the scale that belongs to it.
-struct Channels {
-  const float* scale;
-  std::int64_t outer, channels, inner;
-};
-
-Channels channels_of(const py::array& x, const py::array& scale, Axis axis) {
-  if (!axis) {
-    require(scale.ndim() <= 1 && scale.size() == 1, "scale must hold one value");
-    return {input<float>(scale, "scale", shape_of(scale)), 1, 1, x.size()};
-  }
-  require(-x.ndim() <= *axis && *axis < x.ndim(), "axis is out of range");
-  const py::ssize_t at = *axis < 0 ? *axis + x.ndim() : *axis;
-  Channels result = {input<float>(scale, "scale", {x.shape(at)}), 1, x.shape(at), 1};
-  for (py::ssize_t i = 0; i < at; ++i) result.outer *= x.shape(i);
-  for (py::ssize_t i = at + 1; i < x.ndim(); ++i) result.inner *= x.shape(i);
-  return result;
-}
-
-template <class Args>
-void launch(const Args& args, const Tier& isa) {
-  py::gil_scoped_release release;
-  run(args, isa);
-}
 
 void quantize_s8(const py::array& x, const py::array& scale, Axis axis, int lo, int hi, py::array out,
                  const Tier& isa) {
@@ -268,4 +174,5 @@ PYBIND11_MODULE(_C, m) {
   m.def("max_pool_s8", &max_pool_s8, x, kernel, stride, padding, "dilation"_a, "ceil_mode"_a, kw, out, isa);
   m.def("kernels", &table, "The rows of csrc/kernels.def, and whether this machine runs each.");
   m.def("isa_flags", &available_isas, "The instruction sets that kernels may use on this machine, the plainest first.");
+  bind_sequences(m);
 }
