@@ -1,8 +1,145 @@
 // The part of edgekit._C that works on rows and sequences: softmax, norms, recurrent layers. Rules: bind.cc.
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
 #include "bind.h"
+#include "ops_sequences.h"
+
+using namespace pybind11::literals;
 
 namespace edgekit {
 
-void bind_sequences(py::module_&) {}
+namespace {
+
+constexpr std::int64_t kMaxSet = 16777215;  // 2^24 - 1: what the sums of norm.h hold
+
+double normal(double value, const char* name) {
+  constexpr double kLeast = 1.17549435082228750797e-38, kMost = 3.40282346638528859812e+38;  // of float32
+  require(value >= kLeast && value <= kMost, std::string(name) + " is not a normal positive float32");
+  return value;
+}
+
+double epsilon(double value) {
+  require(value >= 0 && value <= 3.40282346638528859812e+38, "eps must be finite and not negative");
+  return value;
+}
+
+std::int64_t product(const Shape& shape, std::size_t first, std::size_t last) {
+  std::int64_t total = 1;
+  for (std::size_t i = first; i < last; ++i) total *= shape[i];
+  return total;
+}
+
+// x as [rows, length], where `trailing` dimensions form a set.
+struct Sets {
+  std::int64_t rows, length;
+};
+
+Sets sets(const Shape& shape, std::size_t trailing) {
+  require(trailing >= 1 && trailing <= shape.size(), "x has too few dimensions");
+  const std::size_t split = shape.size() - trailing;
+  const Sets result = {product(shape, 0, split), product(shape, split, shape.size())};
+  require(result.length >= 1 && result.length <= kMaxSet, "a set must hold 1 to 2^24 - 1 values");
+  return result;
+}
+
+// Where the mask of each row of x begins, and how far apart its values are: 0 along what is broadcast.
+struct Mask {
+  const bool* values = nullptr;
+  std::vector<std::int64_t> rows;
+  std::int64_t stride = 0;
+};
+
+Mask mask_of(const std::optional<py::array>& mask, const Shape& shape, std::int64_t rows) {
+  if (!mask) return {};
+  const Shape own = shape_of(*mask);
+  require(own.size() <= shape.size(), "mask has more dimensions than x");
+  std::vector<std::int64_t> strides(shape.size(), 0);
+  std::int64_t step = 1;
+  for (std::size_t i = own.size(); i-- > 0;) {
+    const std::size_t at = i + shape.size() - own.size();
+    require(own[i] == 1 || own[i] == shape[at], "mask does not broadcast to x");
+    strides[at] = own[i] == 1 ? 0 : step;
+    step *= own[i];
+  }
+  Mask result = {input<bool>(*mask, "mask", own), std::vector<std::int64_t>(static_cast<std::size_t>(rows)),
+                 strides.back()};
+  for (std::int64_t row = 0; row < rows; ++row) {
+    std::int64_t rest = row, begin = 0;
+    for (std::size_t i = shape.size() - 1; i-- > 0; rest /= shape[i]) begin += rest % shape[i] * strides[i];
+    result.rows[static_cast<std::size_t>(row)] = begin;
+  }
+  return result;
+}
+
+void softmax_s8(const py::array& x, const py::array& table, double output_scale, const std::optional<py::array>& mask,
+                py::array out, const Tier& isa) {
+  const Shape shape = shape_of(x);
+  const Sets by = sets(shape, 1);
+  const Mask taken = mask_of(mask, shape, by.rows);
+  launch(softmax_s8_args{input<std::int8_t>(x, "x", shape), input<std::int32_t>(table, "table", {256}), taken.values,
+                         taken.rows.data(), output<std::int8_t>(out, shape), by.rows, by.length, taken.stride,
+                         normal(output_scale, "output_scale")},
+         isa);
+}
+
+void layer_norm_s8(const py::array& x, const py::array& gain, const py::array& offset, double scale, double eps,
+                   py::array out, const Tier& isa) {
+  const Shape shape = shape_of(x), set = shape_of(gain);
+  const Sets by = sets(shape, set.size());
+  require(std::equal(set.begin(), set.end(), shape.end() - gain.ndim()), "gain does not fit the end of x");
+  launch(layer_norm_s8_args{input<std::int8_t>(x, "x", shape), input<float>(gain, "gain", set),
+                            input<float>(offset, "offset", set), output<std::int8_t>(out, shape), by.rows, by.length,
+                            normal(scale, "scale"), epsilon(eps)},
+         isa);
+}
+
+void rms_norm_s8(const py::array& x, const py::array& gain, double scale, double eps, py::array out, const Tier& isa) {
+  const Shape shape = shape_of(x), set = shape_of(gain);
+  const Sets by = sets(shape, set.size());
+  require(std::equal(set.begin(), set.end(), shape.end() - gain.ndim()), "gain does not fit the end of x");
+  launch(rms_norm_s8_args{input<std::int8_t>(x, "x", shape), input<float>(gain, "gain", set),
+                          output<std::int8_t>(out, shape), by.rows, by.length, normal(scale, "scale"), epsilon(eps)},
+         isa);
+}
+
+void l2_norm_s8(const py::array& x, double scale, double output_scale, double eps, py::array out, const Tier& isa) {
+  const Shape shape = shape_of(x);
+  const Sets by = sets(shape, 1);
+  const float sy = static_cast<float>(normal(output_scale, "output_scale"));
+  launch(l2_norm_s8_args{input<std::int8_t>(x, "x", shape), output<std::int8_t>(out, shape), by.rows, by.length,
+                         normal(scale, "scale"), epsilon(eps), 1.0f / sy},
+         isa);
+}
+
+void group_norm_s8(const py::array& x, std::int64_t groups, const py::array& gain, const py::array& offset,
+                   double scale, double eps, py::array out, const Tier& isa) {
+  const Shape shape = shape_of(x);
+  require(shape.size() >= 2, "x has too few dimensions");
+  require(groups >= 1 && groups <= shape[1] && shape[1] % groups == 0, "groups must divide the channels");
+  const std::int64_t channels = shape[1] / groups, inner = product(shape, 2, shape.size());
+  require(channels * inner >= 1 && channels * inner <= kMaxSet, "a set must hold 1 to 2^24 - 1 values");
+  launch(group_norm_s8_args{input<std::int8_t>(x, "x", shape), input<float>(gain, "gain", {shape[1]}),
+                            input<float>(offset, "offset", {shape[1]}), output<std::int8_t>(out, shape), shape[0],
+                            groups, channels, inner, normal(scale, "scale"), epsilon(eps)},
+         isa);
+}
+
+}  // namespace
+
+void bind_sequences(py::module_& m) {
+  const py::kw_only kw;
+  const auto x = "x"_a, gain = "gain"_a, offset = "offset"_a, scale = "scale"_a, eps = "eps"_a;
+  const auto out = "out"_a;
+  const auto isa = "isa"_a = py::none();
+  m.def("softmax_s8", &softmax_s8, x, "table"_a, "output_scale"_a, "mask"_a = py::none(), kw, out, isa);
+  m.def("layer_norm_s8", &layer_norm_s8, x, gain, offset, scale, eps, kw, out, isa);
+  m.def("rms_norm_s8", &rms_norm_s8, x, gain, scale, eps, kw, out, isa);
+  m.def("l2_norm_s8", &l2_norm_s8, x, scale, "output_scale"_a, eps, kw, out, isa);
+  m.def("group_norm_s8", &group_norm_s8, x, "groups"_a, gain, offset, scale, eps, kw, out, isa);
+}
 
 }  // namespace edgekit

@@ -1,6 +1,7 @@
 #include "dispatch.h"
 
 #include "ops.h"
+#include "ops_sequences.h"
 
 namespace edgekit {
 

@@ -22,14 +22,22 @@ inline float round_half_even(float value) {
   return (value + kShift) - kShift;
 }
 
-// Clamps to [lo, hi] within [-128, 127], then rounds, then converts: conversion of an out-of-range float is undefined
-// and differs between ISAs. NaN counts as 0.
-inline std::int8_t saturate(float value, int lo, int hi) {
+// Clamps to [lo, hi] within 22 bits, then rounds, then converts: conversion of an out-of-range float is undefined and
+// differs between ISAs. NaN counts as 0.
+inline std::int32_t clamp_and_round(float value, int lo, int hi) {
   const float low = static_cast<float>(lo), high = static_cast<float>(hi);
   value = value == value ? value : 0.0f;
   value = value < low ? low : value;
   value = value > high ? high : value;
-  return static_cast<std::int8_t>(static_cast<std::int32_t>(round_half_even(value)));
+  return static_cast<std::int32_t>(round_half_even(value));
+}
+
+inline std::int8_t saturate(float value, int lo, int hi) {
+  return static_cast<std::int8_t>(clamp_and_round(value, lo, hi));
+}
+
+inline std::int16_t saturate16(float value) {
+  return static_cast<std::int16_t>(clamp_and_round(value, -32768, 32767));
 }
 
 // Float to int8 with a true division; multiplying by 1 / scale goes wrong on ties.

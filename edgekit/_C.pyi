@@ -98,5 +98,32 @@ def max_pool_s8(
     out: _Array,
     isa: str | None = None,
 ) -> None: ...
+def softmax_s8(
+    x: _Array,
+    table: _Array,
+    output_scale: float,
+    mask: _Array | None = None,
+    *,
+    out: _Array,
+    isa: str | None = None,
+) -> None: ...
+def layer_norm_s8(
+    x: _Array, gain: _Array, offset: _Array, scale: float, eps: float, *, out: _Array, isa: str | None = None
+) -> None: ...
+def rms_norm_s8(x: _Array, gain: _Array, scale: float, eps: float, *, out: _Array, isa: str | None = None) -> None: ...
+def l2_norm_s8(
+    x: _Array, scale: float, output_scale: float, eps: float, *, out: _Array, isa: str | None = None
+) -> None: ...
+def group_norm_s8(
+    x: _Array,
+    groups: int,
+    gain: _Array,
+    offset: _Array,
+    scale: float,
+    eps: float,
+    *,
+    out: _Array,
+    isa: str | None = None,
+) -> None: ...
 def kernels() -> list[_Kernel]: ...
 def isa_flags() -> list[str]: ...

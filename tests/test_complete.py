@@ -101,7 +101,8 @@ def test_every_triton_kernel_belongs_to_a_listed_tier() -> None:
 
 def test_the_stub_types_what_the_binding_defines() -> None:
     stub = set(re.findall(r"^def (\w+)\(", (ROOT / "edgekit" / "_C.pyi").read_text(), re.MULTILINE))
-    bound = set(re.findall(r'm\.def\("(\w+)"', (ROOT / "csrc" / "bind.cc").read_text()))
+    bindings = "".join(path.read_text() for path in (ROOT / "csrc").glob("bind*.cc"))
+    bound = set(re.findall(r'm\.def\("(\w+)"', bindings))
     assert stub == bound == NAMES | {"kernels", "isa_flags"}
 
 

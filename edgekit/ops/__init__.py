@@ -17,10 +17,15 @@ from edgekit.ops import (
     dequantize,
     dispatch,
     fake_quantize,
+    group_norm_s8,
+    l2_norm_s8,
+    layer_norm_s8,
     linear_s8,
     lut_s8,
     max_pool_s8,
     quantize_s8,
+    rms_norm_s8,
+    softmax_s8,
 )
 from edgekit.ops.spec import Case, Cost, OpSpec
 
@@ -36,6 +41,11 @@ OPS = (
     lut_s8.OP,
     avg_pool_s8.OP,
     max_pool_s8.OP,
+    softmax_s8.OP,
+    layer_norm_s8.OP,
+    rms_norm_s8.OP,
+    l2_norm_s8.OP,
+    group_norm_s8.OP,
 )
 
 _library: Any = torch.library.Library("edgekit", "DEF")  # type: ignore[no-untyped-call]  # registrations live as long
