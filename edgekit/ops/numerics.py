@@ -108,7 +108,7 @@ def weight_scale(weight: Tensor, bias: Tensor | None, input_scale: Tensor, axis:
         input_scale: float32 scale of the input activation.
 
     Returns:
-        float32 [C]. ``room = min(2^30, 2^31 - 1 - K * 16256)`` is what the accumulator leaves the bias, K the fan-in.
+        float32 [C]. ``room`` is what the accumulator leaves the bias: :func:`bias_room`.
 
     Raises:
         NumericsError: where the fan-in is over 131,071, which int32 does not hold.
@@ -117,11 +117,15 @@ def weight_scale(weight: Tensor, bias: Tensor | None, input_scale: Tensor, axis:
     fan_in = check_reduction(rows.shape[1])
     scale = rows.abs().amax(1) / WEIGHT_MAX if fan_in else torch.zeros(rows.shape[0])
     if bias is not None:
-        room = min(2**30, 2**31 - 1 - fan_in * _PRODUCT)
-        scale = torch.maximum(scale, bias.detach().abs() / (input_scale * float(room)))
+        scale = torch.maximum(scale, bias.detach().abs() / (input_scale * float(bias_room(fan_in))))
     scale = torch.where(scale < _TINY, torch.ones_like(scale), scale)
     check_scale(scale, "weight scale")
     return scale
+
+
+def bias_room(fan_in: int) -> int:
+    """The largest magnitude of an int32 bias that leaves room for a sum of ``fan_in`` products."""
+    return min(2**30, 2**31 - 1 - fan_in * _PRODUCT)
 
 
 def check_reduction(fan_in: int) -> int:
