@@ -17,19 +17,32 @@ aten = torch.ops.aten
 IMAGE = (3, 4, 6, 6)
 
 
-def rewritten(function: Callable[..., Any], *shape: int, **layers: nn.Module) -> tuple[Graph, Tensor]:
-    """The graph of a function, checked against it in outputs and, where it has one, in the gradient of its input."""
+def rewritten(
+    function: Callable[..., Any], *shape: int, exact: bool = True, **layers: nn.Module
+) -> tuple[Graph, Tensor]:
+    """The graph of a function, checked against it in outputs and, where it has one, in the gradient of its input.
+
+    Not ``exact``: the rule computes the same sums and products in another order. Inputs are of size 1, sums of a few
+    dozen terms, so that 1e-5 is some hundred roundings and far less than what a wrong rewriting would change.
+    """
+    agree = same if exact else close
     model, x = Written(function, **layers).eval(), torch.randn(shape or IMAGE)
     graph = ek.capture(model, x)
     for batch in {2, x.shape[0]}:
         piece = torch.randn(batch, *x.shape[1:])
-        assert same(graph(piece.clone()), model(piece.clone()))
+        assert agree(graph(piece.clone()), model(piece.clone()))
     try:
         expected = gradient(model, x)
     except RuntimeError:  # the model itself writes over what its gradient needs
         return graph, x
-    assert torch.equal(gradient(graph, x), expected)
+    assert agree(gradient(graph, x), expected)
     return graph, x
+
+
+def close(a: Any, b: Any) -> bool:
+    """Whether two outputs agree but for the order of their sums."""
+    pairs = zip(nets.tensors(a), nets.tensors(b), strict=True)
+    return all(x.shape == y.shape and torch.allclose(x, y, rtol=1e-5, atol=1e-5, equal_nan=True) for x, y in pairs)
 
 
 def gradient(subject: Callable[[Tensor], Any], x: Tensor) -> Tensor:
