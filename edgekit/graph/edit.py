@@ -179,9 +179,14 @@ def operator_name(node: fx.Node) -> str:
     return str(packet) if packet is not None else getattr(node.target, "__name__", str(node.target))
 
 
+def drop_dead(module: fx.GraphModule) -> None:
+    """Drop calls whose result nobody reads, unread dropout among them; the module's code stays as it was."""
+    module.graph.eliminate_dead_code(lambda node: node.is_impure(impure_random=False))
+
+
 def clean(module: fx.GraphModule) -> None:
     """Drop dead calls and tensors nobody reads, check the graph, and compile its code again."""
-    module.graph.eliminate_dead_code(lambda node: node.is_impure(impure_random=False))  # unread dropout is dead, too
+    drop_dead(module)
     for node in list(module.graph.nodes):
         if node.op == "get_attr" and not node.users:
             module.graph.erase_node(node)

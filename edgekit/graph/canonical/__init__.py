@@ -22,10 +22,12 @@ __all__ = ["RULES", "Rule", "canonicalise", "fold_batch_norm"]
 
 def canonicalise(graph: Graph) -> Graph:
     """Rewrite ``graph`` in place to canonical spelling and refresh it."""
-    edit.clean(graph.module)  # what nobody reads would count as a reader
+    edit.drop_dead(graph.module)  # what nobody reads would count as a reader
     for rule in RULES:
-        if apply(rule, graph) and rule.reshapes:
-            propagate_shapes(graph)  # the next rule asks for shapes
+        if apply(rule, graph):
+            edit.drop_dead(graph.module)
+            if rule.reshapes:
+                propagate_shapes(graph)  # the next rule asks for shapes
     return graph.refresh()
 
 

@@ -25,6 +25,8 @@ def _is_identity(node: fx.Node) -> bool:
         return bool(edit.arguments(node)["p"] == 0.0)
     if edit.is_call(node, aten.flatten.using_ints):
         return bool(edit.input_node(node).meta["val"].dim() == 2 and edit.arguments(node)["start_dim"] == 1)
+    if edit.is_call(node, aten.mul.Tensor, aten.div.Tensor) and node.args[1] == 1:
+        return bool(edit.input_node(node).meta["val"].dtype == node.meta["val"].dtype)
     if edit.is_call(node, *_KEEP_ORDER):
         before, after = edit.input_node(node).meta["val"], node.meta["val"]
         return [str(size) for size in before.shape] == [str(size) for size in after.shape]
