@@ -82,21 +82,118 @@ void conv2d_s8(const py::array& x, const py::array& weight, const py::array& bia
 
 void add_s8(const py::array& a, const py::array& b, double ratio_a, double ratio_b, int lo, int hi, py::array out,
             const Tier& isa) {
-  const Shape shape = shape_of(a);
   for (const double ratio : {ratio_a, ratio_b}) {
     const double magnitude = ratio < 0 ? -ratio : ratio;
     require(magnitude >= 1 / kMaxRatio && magnitude <= kMaxRatio, "a ratio lies outside [2^-20, 2^20]");
   }
-  launch(
-      add_s8_args{input<std::int8_t>(a, "a", shape), input<std::int8_t>(b, "b", shape), output<std::int8_t>(out, shape),
-                  a.size(), static_cast<float>(ratio_a), static_cast<float>(ratio_b), limit(lo, hi)},
-      isa);
+  const Shape first = shape_of(a), second = shape_of(b);
+  Shape result;
+  const broadcast shape = joined(first, second, result);
+  launch(add_s8_args{input<std::int8_t>(a, "a", first), input<std::int8_t>(b, "b", second),
+                     output<std::int8_t>(out, result), shape, static_cast<float>(ratio_a), static_cast<float>(ratio_b),
+                     limit(lo, hi)},
+         isa);
 }
 
-void lut_s8(const py::array& x, const py::array& table, py::array out, const Tier& isa) {
+void mul_s8(const py::array& a, const py::array& b, double multiplier, int lo, int hi, py::array out, const Tier& isa) {
+  const Shape first = shape_of(a), second = shape_of(b);
+  Shape result;
+  const broadcast shape = joined(first, second, result);
+  launch(mul_s8_args{input<std::int8_t>(a, "a", first), input<std::int8_t>(b, "b", second),
+                     output<std::int8_t>(out, result), shape, static_cast<float>(normal(multiplier, "multiplier")),
+                     limit(lo, hi)},
+         isa);
+}
+
+void matmul_s8(const py::array& a, const py::array& b, double multiplier, int lo, int hi, py::array out,
+               const Tier& isa) {
+  const Shape first = shape_of(a), second = shape_of(b);
+  require(first.size() >= 2 && second.size() >= 2, "a and b must have two dimensions at least");
+  const std::size_t rows = first.size() - 2, inner = second.size() - 2;
+  require(first[rows + 1] == second[inner], "a and b have different fan-in");
+  require_reduction(second[inner]);
+  Shape result;
+  const broadcast batch =
+      joined(Shape(first.begin(), first.end() - 2), Shape(second.begin(), second.end() - 2), result);
+  result.insert(result.end(), {first[rows], second[inner + 1]});
+  launch(matmul_s8_args{input<std::int8_t>(a, "a", first), input<std::int8_t>(b, "b", second),
+                        output<std::int8_t>(out, result), batch, first[rows], second[inner], second[inner + 1],
+                        static_cast<float>(normal(multiplier, "multiplier")), limit(lo, hi)},
+         isa);
+}
+
+void sum_s8(const py::array& x, const std::vector<std::int64_t>& dim, bool keepdim, bool mean, double input_scale,
+            double output_scale, int lo, int hi, py::array out, const Tier& isa) {
   const Shape shape = shape_of(x);
-  launch(lut_s8_args{input<std::int8_t>(x, "x", shape), input<std::int8_t>(table, "table", {256}),
-                     output<std::int8_t>(out, shape), x.size()},
+  require(shape.size() <= kMaxDims, "x may have at most 8 dimensions");
+  std::vector<bool> gone(shape.size(), false);
+  for (const std::int64_t d : dim) {
+    const std::int64_t at = d < 0 ? d + x.ndim() : d;
+    require(at >= 0 && at < x.ndim() && !gone[at], "dim is out of range or named twice");
+    gone[at] = true;
+  }
+  sum_s8_args args = {input<std::int8_t>(x, "x", shape), nullptr, {}, {}, 0, limit(lo, hi)};
+  Shape result;
+  std::int64_t step = x.size(), count = 1;
+  for (std::size_t d = 0; d < shape.size(); ++d) {
+    step = shape[d] ? step / shape[d] : 0;
+    axes& side = gone[d] ? args.reduced : args.kept;
+    side.size[side.dims] = shape[d];
+    side.step[side.dims++] = step;
+    if (gone[d]) count *= shape[d];
+    if (!gone[d] || keepdim) result.push_back(gone[d] ? 1 : shape[d]);
+  }
+  normal(input_scale, "input_scale");
+  normal(output_scale, "output_scale");
+  require(count >= 1 && count < (1 << 24), "a sum needs one value at least and fewer than 2^24");
+  const float divisor = (mean ? static_cast<float>(count) : 1.0f) * static_cast<float>(output_scale);
+  args.multiplier = static_cast<float>(input_scale) / divisor;
+  args.out = output<std::int8_t>(out, result);
+  launch(args, isa);
+}
+
+void lut_s8(const py::array& x, const py::array& table, Axis axis, py::array out, const Tier& isa) {
+  const Shape shape = shape_of(x);
+  Shape tables = {256};
+  Split by = {1, 1, x.size()};
+  if (axis) {
+    by = split(x, *axis);
+    tables = {by.channels, 256};
+  }
+  launch(lut_s8_args{input<std::int8_t>(x, "x", shape), input<std::int8_t>(table, "table", tables),
+                     output<std::int8_t>(out, shape), by.outer, by.channels, by.inner},
+         isa);
+}
+
+// Rows or columns of a transposed convolution, as torch counts them.
+std::int64_t grown(std::int64_t in, std::int64_t kernel, std::int64_t stride, std::int64_t padding, std::int64_t more,
+                   std::int64_t dilation) {
+  require(more < stride || more < dilation, "output_padding must be below stride or dilation");
+  const std::int64_t size = (in - 1) * stride - 2 * padding + dilation * (kernel - 1) + more + 1;
+  require(size >= 1, "the output is empty");
+  return size;
+}
+
+void conv_transpose2d_s8(const py::array& x, const py::array& weight, const py::array& bias,
+                         const py::array& multiplier, const Pair& stride, const Pair& padding,
+                         const Pair& output_padding, std::int64_t groups, const Pair& dilation, int lo, int hi,
+                         py::array out, const Tier& isa) {
+  const Shape image = rank(shape_of(x), "x", 4), filters = rank(shape_of(weight), "weight", 4);
+  require(1 <= groups && groups <= kLargest && filters[0] >= 1 && filters[0] % groups == 0, "groups must divide I");
+  require(filters[1] >= 1 && filters[2] >= 1 && filters[3] >= 1, "weight is empty");
+  require(image[1] == filters[0] && image[2] >= 1 && image[3] >= 1, "x and weight have different channels");
+  require_reduction(filters[0] / groups * filters[2] * filters[3]);
+  const extent in = {image[2], image[3]}, kernel = {filters[2], filters[3]}, step = pair(stride, "stride", 1);
+  const extent pad = pair(padding, "padding", 0), more = pair(output_padding, "output_padding", 0);
+  const extent spread = pair(dilation, "dilation", 1);
+  const extent size = {grown(in.height, kernel.height, step.height, pad.height, more.height, spread.height),
+                       grown(in.width, kernel.width, step.width, pad.width, more.width, spread.width)};
+  const std::int64_t channels = filters[1] * groups;
+  launch(conv_transpose2d_s8_args{input<std::int8_t>(x, "x", image), input<std::int8_t>(weight, "weight", filters),
+                                  input<std::int32_t>(bias, "bias", {channels}),
+                                  input<float>(multiplier, "multiplier", {channels}),
+                                  output<std::int8_t>(out, {image[0], channels, size.height, size.width}), image[0],
+                                  image[1], channels, groups, in, size, kernel, step, pad, spread, limit(lo, hi)},
          isa);
 }
 
@@ -168,7 +265,12 @@ PYBIND11_MODULE(_C, m) {
   m.def("conv2d_s8", &conv2d_s8, x, "weight"_a, "bias"_a, "multiplier"_a, stride, padding, "dilation"_a, "groups"_a, lo,
         hi, kw, out, isa);
   m.def("add_s8", &add_s8, "a"_a, "b"_a, "ratio_a"_a, "ratio_b"_a, lo, hi, kw, out, isa);
-  m.def("lut_s8", &lut_s8, x, "table"_a, kw, out, isa);
+  m.def("mul_s8", &mul_s8, "a"_a, "b"_a, "multiplier"_a, lo, hi, kw, out, isa);
+  m.def("matmul_s8", &matmul_s8, "a"_a, "b"_a, "multiplier"_a, lo, hi, kw, out, isa);
+  m.def("sum_s8", &sum_s8, x, "dim"_a, "keepdim"_a, "mean"_a, "input_scale"_a, "output_scale"_a, lo, hi, kw, out, isa);
+  m.def("conv_transpose2d_s8", &conv_transpose2d_s8, x, "weight"_a, "bias"_a, "multiplier"_a, stride, padding,
+        "output_padding"_a, "groups"_a, "dilation"_a, lo, hi, kw, out, isa);
+  m.def("lut_s8", &lut_s8, x, "table"_a, axis, kw, out, isa);
   m.def("avg_pool_s8", &avg_pool_s8, x, "multiplier"_a, kernel, stride, padding, "ceil_mode"_a, "count_include_pad"_a,
         lo, hi, kw, out, isa);
   m.def("max_pool_s8", &max_pool_s8, x, kernel, stride, padding, "dilation"_a, "ceil_mode"_a, kw, out, isa);

@@ -81,7 +81,27 @@ inline extent windows(extent in, extent kernel, extent stride, extent padding, e
   return out;
 }
 
-// x seen as [outer, channels, inner], and the scale that belongs to it.
+inline double normal(double value, const char* name) {
+  constexpr double kLeast = 1.17549435082228750797e-38, kMost = 3.40282346638528859812e+38;  // of float32
+  require(value >= kLeast && value <= kMost, std::string(name) + " is not a normal positive float32");
+  return value;
+}
+
+// x seen as [outer, channels, inner].
+struct Split {
+  std::int64_t outer, channels, inner;
+};
+
+inline Split split(const py::array& x, std::int64_t axis) {
+  require(-x.ndim() <= axis && axis < x.ndim(), "axis is out of range");
+  const py::ssize_t at = axis < 0 ? axis + x.ndim() : axis;
+  Split result = {1, x.shape(at), 1};
+  for (py::ssize_t i = 0; i < at; ++i) result.outer *= x.shape(i);
+  for (py::ssize_t i = at + 1; i < x.ndim(); ++i) result.inner *= x.shape(i);
+  return result;
+}
+
+// The same with the scale that belongs to each channel.
 struct Channels {
   const float* scale;
   std::int64_t outer, channels, inner;
@@ -92,12 +112,31 @@ inline Channels channels_of(const py::array& x, const py::array& scale, Axis axi
     require(scale.ndim() <= 1 && scale.size() == 1, "scale must hold one value");
     return {input<float>(scale, "scale", shape_of(scale)), 1, 1, x.size()};
   }
-  require(-x.ndim() <= *axis && *axis < x.ndim(), "axis is out of range");
-  const py::ssize_t at = *axis < 0 ? *axis + x.ndim() : *axis;
-  Channels result = {input<float>(scale, "scale", {x.shape(at)}), 1, x.shape(at), 1};
-  for (py::ssize_t i = 0; i < at; ++i) result.outer *= x.shape(i);
-  for (py::ssize_t i = at + 1; i < x.ndim(); ++i) result.inner *= x.shape(i);
-  return result;
+  const Split by = split(x, *axis);
+  return {input<float>(scale, "scale", {by.channels}), by.outer, by.channels, by.inner};
+}
+
+// How a and b make one shape, trailing dimensions aligned.
+inline broadcast joined(Shape a, Shape b, Shape& result) {
+  require(a.size() <= kMaxDims && b.size() <= kMaxDims, "a and b may have at most 8 dimensions");
+  const std::size_t dims = a.size() > b.size() ? a.size() : b.size();
+  a.insert(a.begin(), dims - a.size(), 1);
+  b.insert(b.begin(), dims - b.size(), 1);
+  result.assign(dims, 0);
+  broadcast shape = {};
+  shape.dims = static_cast<int>(dims);
+  std::int64_t step_a = 1, step_b = 1;
+  for (std::size_t d = dims; d-- > 0;) {
+    require(a[d] == b[d] || a[d] == 1 || b[d] == 1, "a and b do not broadcast");
+    result[d] = shape.size[d] = a[d] == 1 ? b[d] : a[d];
+    shape.step_a[d] = a[d] == 1 ? 0 : step_a;
+    shape.step_b[d] = b[d] == 1 ? 0 : step_b;
+    step_a *= a[d];
+    step_b *= b[d];
+  }
+  if (a == b) shape = {1, {step_a}, {1}, {1}};  // one long row
+  if (dims == 0) shape = {1, {1}, {0}, {0}};
+  return shape;
 }
 
 template <class Args>

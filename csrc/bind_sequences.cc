@@ -16,12 +16,6 @@ namespace {
 
 constexpr std::int64_t kMaxSet = 16777215;  // 2^24 - 1: what the sums of norm.h hold
 
-double normal(double value, const char* name) {
-  constexpr double kLeast = 1.17549435082228750797e-38, kMost = 3.40282346638528859812e+38;  // of float32
-  require(value >= kLeast && value <= kMost, std::string(name) + " is not a normal positive float32");
-  return value;
-}
-
 double epsilon(double value) {
   require(value >= 0 && value <= 3.40282346638528859812e+38, "eps must be finite and not negative");
   return value;

@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "axes.h"
+
 namespace edgekit {
 
 // A window slides along height and width: fields of the two axes side by side.
@@ -73,17 +75,59 @@ struct add_s8_args {
   const std::int8_t* a;
   const std::int8_t* b;
   std::int8_t* out;
-  std::int64_t size;
+  broadcast shape;
   float ratio_a, ratio_b;
+  bounds limit;
+};
+
+struct mul_s8_args {
+  static constexpr const char* op = "mul_s8";
+  const std::int8_t* a;
+  const std::int8_t* b;
+  std::int8_t* out;
+  broadcast shape;
+  float multiplier;
+  bounds limit;
+};
+
+struct matmul_s8_args {
+  static constexpr const char* op = "matmul_s8";
+  const std::int8_t* a;  // matrices of [rows, fan_in]
+  const std::int8_t* b;  // matrices of [fan_in, columns]
+  std::int8_t* out;      // matrices of [rows, columns]
+  broadcast batch;       // of whole matrices: steps count matrices
+  std::int64_t rows, fan_in, columns;
+  float multiplier;
+  bounds limit;
+};
+
+struct sum_s8_args {
+  static constexpr const char* op = "sum_s8";
+  const std::int8_t* x;
+  std::int8_t* out;    // [kept]
+  axes kept, reduced;  // of x, each in order
+  float multiplier;
   bounds limit;
 };
 
 struct lut_s8_args {
   static constexpr const char* op = "lut_s8";
   const std::int8_t* x;
-  const std::int8_t* table;  // [256], entry 0 answers -128
+  const std::int8_t* table;  // [channels, 256], entry 0 of each answers -128
   std::int8_t* out;
-  std::int64_t size;
+  std::int64_t outer, channels, inner;  // x is seen as [outer, channels, inner]; one table: 1, 1, all
+};
+
+struct conv_transpose2d_s8_args {
+  static constexpr const char* op = "conv_transpose2d_s8";
+  const std::int8_t* x;       // [images, in_channels, in_size]
+  const std::int8_t* weight;  // [in_channels, out_channels / groups, kernel]
+  const std::int32_t* bias;   // [out_channels]
+  const float* multiplier;    // [out_channels]
+  std::int8_t* out;           // [images, out_channels, out_size]
+  std::int64_t images, in_channels, out_channels, groups;
+  extent in_size, out_size, kernel, stride, padding, dilation;
+  bounds limit;
 };
 
 struct avg_pool_s8_args {

@@ -72,7 +72,56 @@ def add_s8(
     out: _Array,
     isa: str | None = None,
 ) -> None: ...
-def lut_s8(x: _Array, table: _Array, *, out: _Array, isa: str | None = None) -> None: ...
+def mul_s8(
+    a: _Array,
+    b: _Array,
+    multiplier: float,
+    lo: int = -128,
+    hi: int = 127,
+    *,
+    out: _Array,
+    isa: str | None = None,
+) -> None: ...
+def matmul_s8(
+    a: _Array,
+    b: _Array,
+    multiplier: float,
+    lo: int = -128,
+    hi: int = 127,
+    *,
+    out: _Array,
+    isa: str | None = None,
+) -> None: ...
+def sum_s8(
+    x: _Array,
+    dim: Sequence[int],
+    keepdim: bool,
+    mean: bool,
+    input_scale: float,
+    output_scale: float,
+    lo: int = -128,
+    hi: int = 127,
+    *,
+    out: _Array,
+    isa: str | None = None,
+) -> None: ...
+def conv_transpose2d_s8(
+    x: _Array,
+    weight: _Array,
+    bias: _Array,
+    multiplier: _Array,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    output_padding: Sequence[int],
+    groups: int,
+    dilation: Sequence[int],
+    lo: int = -128,
+    hi: int = 127,
+    *,
+    out: _Array,
+    isa: str | None = None,
+) -> None: ...
+def lut_s8(x: _Array, table: _Array, axis: int | None = None, *, out: _Array, isa: str | None = None) -> None: ...
 def avg_pool_s8(
     x: _Array,
     multiplier: _Array,

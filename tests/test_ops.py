@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from edgekit.errors import MissingDependency, NumericsError, UsageError
-from edgekit.ops import OPS, OpSpec, add_s8, conv2d_s8, dispatch, linear_s8, numerics, samples
+from edgekit.ops import OPS, OpSpec, add_s8, conv2d_s8, conv_transpose2d_s8, dispatch, linear_s8, numerics, samples
 
 pytestmark = pytest.mark.usefixtures("poisoned_empty")
 
@@ -183,6 +183,70 @@ def float32(value: Fraction) -> Fraction:
     return round(value / unit) * unit
 
 
+@st.composite
+def pairs(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
+    """Two tensors that broadcast."""
+    full = draw(st.lists(st.integers(0, 4), max_size=5))
+    shapes = [[draw(st.sampled_from([1, size])) for size in full][draw(st.integers(0, len(full))) :] for _ in range(2)]
+    return samples.s8(*shapes[0]), samples.s8(*shapes[1], seed=1)
+
+
+@modest
+@given(pairs(), st.integers(-128, 127), st.integers(0, 255))
+def test_sums_and_products_broadcast_as_torch_does(pair: tuple[Tensor, Tensor], lo: int, span: int) -> None:
+    a, b = pair
+    check_tiers("add_s8", a, b, 0.75, -0.5, lo, min(lo + span, 127))
+    check_tiers("mul_s8", a, b, 0.01, lo, min(lo + span, 127))
+    exact = (a.long() * b.long()).clamp(-128, 127).to(torch.int8)
+    assert_same(call("mul_s8", a, b, 1.0), exact)
+
+
+@modest
+@given(st.lists(st.integers(1, 3), max_size=3), st.integers(0, 9), st.integers(0, 40), st.integers(0, 9), st.data())
+def test_matmul_is_torch_matmul_of_integers(batch: list[int], m: int, k: int, n: int, data: st.DataObject) -> None:
+    other = [data.draw(st.sampled_from([1, size])) for size in batch]
+    a, b = samples.s8(*batch, m, k) // 32, samples.s8(*other, k, n, seed=1) // 32
+    check_tiers("matmul_s8", a, b, 0.01)
+    assert_same(call("matmul_s8", a, b, 1.0), torch.matmul(a.long(), b.long()).clamp(-128, 127).to(torch.int8))
+
+
+@modest
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=5), st.data(), st.booleans(), st.booleans())
+def test_sums_over_axes(shape: list[int], data: st.DataObject, keepdim: bool, mean: bool) -> None:
+    """Also against torch's own sums: a mean of doubles is half a step away at most."""
+    dim = data.draw(st.lists(st.integers(0, len(shape) - 1), unique=True, min_size=1))
+    x = samples.s8(*shape)
+    check_tiers("sum_s8", x, dim, keepdim, mean, 0.03, 0.2)
+    total = x.long().sum(dim, keepdim)
+    assert_same(call("sum_s8", x, dim, keepdim, False, 1.0, 1.0), total.clamp(-128, 127).to(torch.int8))
+    average = x.double().mean(dim, keepdim)
+    assert ((call("sum_s8", x, dim, keepdim, True, 1.0, 1.0) - average).abs() <= 0.5 + 1e-4).all()
+
+
+def test_a_sum_of_2_to_the_24_values_is_refused() -> None:
+    for tier in ("reference", "ref"):
+        with pytest.raises(NumericsError, match="16777216"):
+            call("sum_s8", torch.zeros(2**24, dtype=torch.int8), [0], False, True, 1.0, 1.0, tier=tier)
+
+
+@modest
+@given(st.data(), st.sampled_from([1, 2, 3]))
+def test_transposed_convolution_is_torchs_of_integers(data: st.DataObject, groups: int) -> None:
+    def two(least: int, most: int) -> tuple[int, int]:
+        return data.draw(st.integers(least, most)), data.draw(st.integers(least, most))
+
+    kernel, stride, dilation = two(1, 3), two(1, 3), two(1, 2)
+    more = [data.draw(st.integers(0, max(s, d) - 1)) for s, d in zip(stride, dilation, strict=True)]
+    padding = [data.draw(st.integers(0, d * (k - 1) // 2)) for k, d in zip(kernel, dilation, strict=True)]
+    image = (2, 2 * groups, *two(1, 5))
+    args = conv_transpose2d_s8.case("", image, 3 * groups, kernel, stride, padding, more, groups, dilation).args
+    check_tiers("conv_transpose2d_s8", *args)
+    x, weight, bias = args[0] // 32, args[1] // 32, args[2] // 512
+    exact = functional.conv_transpose2d(x.double(), weight.double(), bias.double(), *args[4:9])
+    got = call("conv_transpose2d_s8", x, weight, bias, torch.ones(len(bias)), *args[4:9])
+    assert_same(got, exact.clamp(-128, 127).to(torch.int8))
+
+
 ratios = (
     st.floats(2.0**-20, 2.0**20, width=32) | st.floats(0.25, 4, width=32) | st.sampled_from([0.5, 1.0, 0.75, 1 / 8])
 )
@@ -280,10 +344,26 @@ WRONG: list[tuple[str, tuple[Any, ...]]] = [
     ("conv2d_s8", (I8, W, B, M, ONE, NONE, [3, 1], 1)),
     ("conv2d_s8", (I8, W, B, M, ONE, NONE, [2**40, 1], 1)),
     ("conv2d_s8", (I8, W[:0], B[:0], M[:0], ONE, NONE, ONE, 1)),
-    ("add_s8", (I8, I8[0], 1.0, 1.0)),
+    ("add_s8", (I8, I8[:, :, :2], 1.0, 1.0)),
     ("add_s8", (I8, I8.int(), 1.0, 1.0)),
     ("add_s8", (I8, I8, 1.0, float("nan"))),
     ("add_s8", (I8, I8, 2.0**21, 1.0)),
+    ("mul_s8", (I8, I8[:, :, :2], 1.0)),
+    ("mul_s8", (I8, I8.int(), 1.0)),
+    ("mul_s8", (I8, I8, 0.0)),
+    ("mul_s8", (I8, I8, float("nan"))),
+    ("matmul_s8", (I8, I8[:, :, :2], 1.0)),
+    ("matmul_s8", (I8[0, 0, 0], I8, 1.0)),
+    ("matmul_s8", (I8, I8, float("inf"))),
+    ("sum_s8", (I8, [4], False, True, 1.0, 1.0)),
+    ("sum_s8", (I8, [1, -3], False, True, 1.0, 1.0)),
+    ("sum_s8", (I8[:, :0], [1], False, True, 1.0, 1.0)),
+    ("sum_s8", (I8, [1], False, True, 1.0, 1.0, 5, 4)),
+    ("lut_s8", (I8, torch.zeros(3, 256, dtype=torch.int8), 1)),
+    ("lut_s8", (I8, torch.zeros(2, 256, dtype=torch.int8), 4)),
+    ("conv_transpose2d_s8", (I8, W, B, M, ONE, NONE, NONE, 1, ONE)),
+    ("conv_transpose2d_s8", (I8, W[:2], B[:2], M[:2], ONE, NONE, ONE, 1, ONE)),
+    ("conv_transpose2d_s8", (I8, W[:2], B[:2], M[:2], ONE, [9, 9], NONE, 1, ONE)),
     ("lut_s8", (I8, torch.zeros(255, dtype=torch.int8))),
     ("lut_s8", (F1, torch.zeros(256, dtype=torch.int8))),
     ("avg_pool_s8", (I8, M, [2, 2], ONE, NONE, False, True)),

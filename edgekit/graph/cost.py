@@ -20,9 +20,12 @@ CONVOLUTIONS = (
     aten.conv1d.default, aten.conv2d.default, aten.conv3d.default,
     aten.conv1d.padding, aten.conv2d.padding, aten.conv3d.padding, s8.conv2d_s8.default,
 )  # fmt: skip
-TRANSPOSED = (aten.conv_transpose1d.default, aten.conv_transpose2d.input, aten.conv_transpose3d.input)
+TRANSPOSED = (aten.conv_transpose1d.default, aten.conv_transpose2d.input, aten.conv_transpose3d.input,
+              s8.conv_transpose2d_s8.default)  # fmt: skip
 LINEARS = (aten.linear.default, s8.linear_s8.default)
-PRODUCTS = (aten.matmul.default, aten.bmm.default, aten.mm.default)
+PRODUCTS = (
+    aten.matmul.default, aten.bmm.default, aten.mm.default, s8.matmul_s8.default, s8.scaled_matmul.default,
+)  # fmt: skip
 RECURRENT = (aten.gru.input, aten.lstm.input, aten.rnn_tanh.input, aten.rnn_relu.input)
 
 

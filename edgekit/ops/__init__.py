@@ -14,6 +14,7 @@ from edgekit.ops import (
     avg_pool_s8,
     composite,
     conv2d_s8,
+    conv_transpose2d_s8,
     dequantize,
     dispatch,
     fake_quantize,
@@ -22,10 +23,13 @@ from edgekit.ops import (
     layer_norm_s8,
     linear_s8,
     lut_s8,
+    matmul_s8,
     max_pool_s8,
+    mul_s8,
     quantize_s8,
     rms_norm_s8,
     softmax_s8,
+    sum_s8,
 )
 from edgekit.ops.spec import Case, Cost, OpSpec
 
@@ -37,7 +41,11 @@ OPS = (
     fake_quantize.OP,
     linear_s8.OP,
     conv2d_s8.OP,
+    conv_transpose2d_s8.OP,
+    matmul_s8.OP,
     add_s8.OP,
+    mul_s8.OP,
+    sum_s8.OP,
     lut_s8.OP,
     avg_pool_s8.OP,
     max_pool_s8.OP,

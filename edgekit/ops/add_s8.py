@@ -18,7 +18,7 @@ def reference(a: Tensor, b: Tensor, ratio_a: float, ratio_b: float, lo: int = -1
     In float64 the product is exact, and so is the sum wherever it does not saturate: at most 51 bits from 2^-43 to 2^8.
 
     Args:
-        a, b: int8 of one shape.
+        a, b: int8; they broadcast.
         ratio_a, ratio_b: ``sa / sy`` and ``sb / sy`` as float32, magnitudes in [2^-20, 2^20]; a negative one subtracts.
         lo, hi: bounds of the result.
     """
@@ -28,15 +28,13 @@ def reference(a: Tensor, b: Tensor, ratio_a: float, ratio_b: float, lo: int = -1
 
 
 def shape(a: Tensor, b: Tensor, ratio_a: float, ratio_b: float, lo: int = -128, hi: int = 127) -> Tensor:
-    """Check the arguments; int8 of the shape of ``a``."""
-    checks.tensor("add_s8", "a", a, torch.int8, a)
-    checks.tensor("add_s8", "b", b, torch.int8, a)
-    checks.size("add_s8", "b", b, a.shape)
+    """Check the arguments; int8 of the shape that both make."""
+    result = checks.broadcast("add_s8", a, b)
     checks.bounds("add_s8", lo, hi)
     for name, ratio in (("ratio_a", ratio_a), ("ratio_b", ratio_b)):
         if not 1 / numerics.MAX_RATIO <= abs(ratio) <= numerics.MAX_RATIO:
             raise NumericsError(f"add_s8: {name} is {ratio:g}, its magnitude must lie in [2^-20, 2^20].")
-    return torch.empty_like(a, memory_format=torch.contiguous_format)
+    return a.new_empty(result)
 
 
 def cases() -> Iterator[Case]:
@@ -56,6 +54,8 @@ def cases() -> Iterator[Case]:
     for n in (0, 1, 15, 67):
         yield Case(f"length {n}", (samples.s8(n), samples.s8(n, seed=1), 0.3, 0.9, 0, 127))
     yield Case("strided", (samples.s8(5, 6).t(), samples.s8(6, 10)[:, ::2], 0.5, 0.5))
+    yield Case("one row for all", (samples.s8(3, 1, 5, 7), samples.s8(4, 1, 7, seed=1), 0.5, 0.75))
+    yield Case("one value for all", (samples.s8(1), samples.s8(2, 3, 4, seed=1), 0.5, 0.75))
     yield Case(
         "block 64x56x56", (samples.s8(1, 64, 56, 56), samples.s8(1, 64, 56, 56, seed=1), 0.8, 0.6, 0, 127), layer=True
     )
@@ -63,7 +63,7 @@ def cases() -> Iterator[Case]:
 
 def cost(a: Tensor, b: Tensor, ratio_a: float, ratio_b: float, lo: int = -128, hi: int = 127) -> Cost:  # noqa: ARG001
     """Two tensors in, one out."""
-    return Cost(macs=0, bytes=3 * a.numel())
+    return Cost(macs=0, bytes=a.numel() + b.numel() + shape(a, b, ratio_a, ratio_b).numel())
 
 
 OP = OpSpec(

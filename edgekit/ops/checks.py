@@ -75,6 +75,24 @@ def epsilon(operator: str, value: float) -> None:
         raise NumericsError(f"{operator}: eps is {value:g}, it must be finite and not negative.")
 
 
+def broadcast(operator: str, a: Tensor, b: Tensor) -> torch.Size:
+    """The shape of two int8 tensors together, of at most 8 dimensions; refuse those that do not broadcast."""
+    tensor(operator, "a", a, torch.int8, a)
+    tensor(operator, "b", b, torch.int8, a)
+    if max(a.dim(), b.dim()) > 8:
+        raise UsageError(f"{operator}: a and b may have at most 8 dimensions.")
+    return together(operator, a.shape, b.shape)
+
+
+def together(operator: str, a: torch.Size, b: torch.Size) -> torch.Size:
+    """The shape that two make, trailing dimensions aligned."""
+    try:
+        shape: torch.Size = torch.broadcast_shapes(a, b)  # type: ignore[no-untyped-call]
+        return shape
+    except RuntimeError as error:
+        raise UsageError(f"{operator}: shapes {tuple(a)} and {tuple(b)} do not broadcast.") from error
+
+
 def integer(operator: str, name: str, value: int, least: int, most: int = _LARGEST) -> None:
     """Refuse a number outside [least, most]."""
     if not least <= value <= most:

@@ -11,21 +11,27 @@ from edgekit.ops import checks, numerics, samples
 from edgekit.ops.spec import Case, Cost, OpSpec
 
 
-def reference(x: Tensor, table: Tensor) -> Tensor:
+def reference(x: Tensor, table: Tensor, axis: int | None = None) -> Tensor:
     """Look every value up.
 
     Args:
         x: int8, any shape.
-        table: int8 [256]; entry 0 answers -128.
+        table: int8 [256], or [x.shape[axis], 256]; entry 0 answers -128.
+        axis: the dimension that has a table for each index.
     """
-    return table[x.long() + 128]
+    if axis is None:
+        return table[x.long() + 128]
+    channel = numerics.along(torch.arange(x.shape[axis], device=x.device), axis, x.dim())
+    return table[channel, x.long() + 128]
 
 
-def shape(x: Tensor, table: Tensor) -> Tensor:
+def shape(x: Tensor, table: Tensor, axis: int | None = None) -> Tensor:
     """Check the arguments; int8 of the shape of ``x``."""
+    if axis is not None:
+        checks.integer("lut_s8", "axis", axis, -x.dim(), x.dim() - 1)
     checks.tensor("lut_s8", "x", x, torch.int8, x)
     checks.tensor("lut_s8", "table", table, torch.int8, x)
-    checks.size("lut_s8", "table", table, (256,))
+    checks.size("lut_s8", "table", table, (256,) if axis is None else (x.shape[axis], 256))
     return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
@@ -39,17 +45,21 @@ def cases() -> Iterator[Case]:
         yield Case(f"length {n}", (samples.s8(n), samples.s8(256, seed=1)))
     yield Case("strided", (samples.s8(5, 8).t()[::3], samples.s8(512)[::2]))
     yield Case("scalar", (torch.tensor(-128, dtype=torch.int8), every))
+    for axis in (0, 1, -1):
+        x = samples.s8(3, 5, 4)
+        yield Case(f"a table each along {axis}", (x, samples.s8(x.shape[axis], 256, seed=2), axis))
+    yield Case("no channels", (samples.s8(2, 0, 3), samples.s8(0, 256), 1))
     yield Case("activation 64x56x56", (samples.s8(1, 64, 56, 56), sigmoid), layer=True)
 
 
-def cost(x: Tensor, table: Tensor) -> Cost:
+def cost(x: Tensor, table: Tensor, axis: int | None = None) -> Cost:  # noqa: ARG001
     """One byte in, one byte out."""
     return Cost(macs=0, bytes=2 * x.numel() + table.nbytes)
 
 
 OP = OpSpec(
     name="lut_s8",
-    schema="(Tensor x, Tensor table) -> Tensor",
+    schema="(Tensor x, Tensor table, int? axis=None) -> Tensor",
     reference=reference,
     shape=shape,
     cases=cases,

@@ -1,0 +1,60 @@
+// Walks over dense arrays dimension by dimension: some of the axes of one, or two read as one shape.
+#pragma once
+
+#include <cstdint>
+
+namespace edgekit {
+
+constexpr int kMaxDims = 8;
+
+// Some dimensions of an array: sizes, and the step from one index to the next.
+struct axes {
+  int dims;
+  std::int64_t size[kMaxDims], step[kMaxDims];
+};
+
+// Calls each(offset) for every index along the axes, the last one running fastest.
+template <class Each>
+void for_each_offset(const axes& along, Each each) {
+  std::int64_t index[kMaxDims] = {}, offset = 0, count = 1;
+  for (int d = 0; d < along.dims; ++d) count *= along.size[d];
+  for (std::int64_t i = 0; i < count; ++i) {
+    each(offset);
+    for (int d = along.dims - 1; d >= 0; --d) {
+      offset += along.step[d];
+      if (++index[d] < along.size[d]) break;
+      offset -= along.step[d] * along.size[d];
+      index[d] = 0;
+    }
+  }
+}
+
+// Two arrays as torch broadcasts them, dimensions of size 1 read again and again. Row-major sizes of the result and the
+// step of each operand along every dimension, 0 where it is repeated. There is at least one dimension. The last steps
+// are 0 or 1.
+struct broadcast {
+  int dims;
+  std::int64_t size[kMaxDims];
+  std::int64_t step_a[kMaxDims], step_b[kMaxDims];
+};
+
+// Calls row(a, b, out, length, step_a, step_b) with the offsets at which each row of the last dimension begins.
+template <class Row>
+void for_each_row(const broadcast& shape, Row row) {
+  const int last = shape.dims - 1;
+  std::int64_t index[kMaxDims] = {}, a = 0, b = 0, out = 0, rows = 1;
+  for (int d = 0; d < last; ++d) rows *= shape.size[d];
+  for (std::int64_t r = 0; r < rows; ++r, out += shape.size[last]) {
+    row(a, b, out, shape.size[last], shape.step_a[last], shape.step_b[last]);
+    for (int d = last - 1; d >= 0; --d) {
+      a += shape.step_a[d];
+      b += shape.step_b[d];
+      if (++index[d] < shape.size[d]) break;
+      a -= shape.step_a[d] * shape.size[d];
+      b -= shape.step_b[d] * shape.size[d];
+      index[d] = 0;
+    }
+  }
+}
+
+}  // namespace edgekit
