@@ -24,6 +24,7 @@ from edgekit import device
 from edgekit.bench.clock import interleave
 from edgekit.bench.statistics import compare, judge, summarise
 from edgekit.ops import OPS, Case, OpSpec, dispatch
+from edgekit.ops.spec import Result, results
 
 # What torch does in float for the same layer; the integer operator's further arguments go to ``_``.
 FLOAT: dict[str, Callable[..., Tensor]] = {
@@ -36,6 +37,13 @@ FLOAT: dict[str, Callable[..., Tensor]] = {
     "lut_s8": lambda x, _: torch.sigmoid(x),
     "avg_pool_s8": lambda x, _, *window: functional.avg_pool2d(x, *window[:5]),
     "max_pool_s8": lambda x, *window: functional.max_pool2d(x, *window),
+    "softmax_s8": lambda x, *_: torch.softmax(x, -1),
+    "layer_norm_s8": lambda x, gain, offset, *_: functional.layer_norm(x, gain.shape, gain, offset),
+    "rms_norm_s8": lambda x, gain, *_: functional.rms_norm(x, gain.shape, gain),
+    "l2_norm_s8": lambda x, *_: functional.normalize(x, dim=-1),
+    "group_norm_s8": lambda x, groups, gain, offset, *_: functional.group_norm(x, groups, gain, offset),
+    "gru_s8": lambda *args: torch.ops.edgekit.gru(*args[:4], *args[4].chunk(3), *args[5].chunk(3), args[-1]),
+    "lstm_s8": lambda *args: torch.ops.edgekit.lstm(*args[:6], *args[6].chunk(4), *args[7].chunk(4), args[-1])[0],
 }
 HEADER = f"{'operator':14} {'tier':10} {'case':28} {'us':>10} {'GOPS':>8} {'GB/s':>8} {'x float':>8}  verdict"
 
@@ -56,7 +64,8 @@ def measure_row(spec: OpSpec, tier: str, case: Case, seconds: float) -> dict[str
     floats = [arg.float() if isinstance(arg, Tensor) else arg for arg in args]
     operator, baseline = getattr(torch.ops.edgekit, spec.name), FLOAT[spec.name]
     with dispatch.force(tier):
-        if not torch.equal(operator(*args).cpu(), spec.reference(*case.args)):
+        got, want = results(operator(*args)), results(spec.reference(*case.args))
+        if not all(torch.equal(one.cpu(), other) for one, other in zip(got, want, strict=True)):
             return {"status": "wrong: differs from the reference, not timed"}
         calls = {"own": lambda: finish(operator(*args), on_gpu), "float": lambda: finish(baseline(*floats), on_gpu)}
         samples = interleave(calls, warmup=5, min_samples=30, min_seconds=seconds, max_seconds=10 * seconds)
@@ -75,7 +84,7 @@ def measure_row(spec: OpSpec, tier: str, case: Case, seconds: float) -> dict[str
     }
 
 
-def finish(result: Tensor, on_gpu: bool) -> Tensor:
+def finish(result: Result, on_gpu: bool) -> Result:
     """Wait for the device: a call ends when its result is there."""
     if on_gpu:
         torch.cuda.synchronize()

@@ -1,8 +1,11 @@
 // The part of edgekit._C that works on rows and sequences: softmax, norms, recurrent layers. Rules: bind.cc.
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
+#include <initializer_list>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bind.h"
@@ -122,6 +125,58 @@ void group_norm_s8(const py::array& x, std::int64_t groups, const py::array& gai
          isa);
 }
 
+// The ratios of a recurrent layer, all of them normal.
+template <class Ratios>
+Ratios ratios_of(const py::array& array) {
+  constexpr std::size_t kCount = sizeof(Ratios) / sizeof(float);
+  const float* values = input<float>(array, "ratios", {static_cast<py::ssize_t>(kCount)});
+  Ratios result;
+  std::memcpy(&result, values, sizeof(Ratios));
+  for (std::size_t i = 0; i < kCount; ++i) normal(values[i], "a ratio");
+  return result;
+}
+
+void within(std::initializer_list<float> ratios, double least) {
+  for (const float ratio : ratios) require(ratio >= least && ratio <= kMaxRatio, "a ratio is out of range");
+}
+
+void gru_s8(const py::array& r, const py::array& z, const py::array& n, const py::array& h0, const py::array& weight,
+            const py::array& bias, const py::array& multiplier, const py::array& tables, const py::array& ratios,
+            bool reverse, py::array out, const Tier& isa) {
+  const Shape shape = rank(shape_of(r), "r", 3);
+  const py::ssize_t units = shape[2], rows = 3 * units;
+  require_reduction(units);
+  const gru_ratios k = ratios_of<gru_ratios>(ratios);
+  within({k.input_r, k.hidden_r, k.input_z, k.hidden_z, k.input_n, k.reset_n, k.new_h, k.old_h}, 1 / kMaxRatio);
+  launch(gru_s8_args{input<std::int8_t>(r, "r", shape), input<std::int8_t>(z, "z", shape),
+                     input<std::int8_t>(n, "n", shape), input<std::int8_t>(h0, "h0", {shape[1], units}),
+                     input<std::int8_t>(weight, "weight", {rows, units}), input<std::int32_t>(bias, "bias", {rows}),
+                     input<float>(multiplier, "multiplier", {rows}), input<std::int8_t>(tables, "tables", {4, 256}),
+                     output<std::int8_t>(out, shape), shape[0], shape[1], units, k, reverse},
+         isa);
+}
+
+void lstm_s8(const py::array& i, const py::array& f, const py::array& g, const py::array& o, const py::array& h0,
+             const py::array& c0, const py::array& weight, const py::array& bias, const py::array& multiplier,
+             const py::array& tables, const py::array& ratios, bool reverse, std::pair<py::array, py::array> out,
+             const Tier& isa) {
+  const Shape shape = rank(shape_of(i), "i", 3);
+  const py::ssize_t units = shape[2], rows = 4 * units;
+  const Shape state = {shape[1], units};
+  require_reduction(units);
+  const lstm_ratios k = ratios_of<lstm_ratios>(ratios);
+  within({k.input_i, k.hidden_i, k.input_f, k.hidden_f, k.input_g, k.hidden_g, k.input_o, k.hidden_o}, 1 / kMaxRatio);
+  within({k.forget, k.write}, 1.0 / 32768);  // edgekit/ops/lstm_s8.py: the reference is exact from there on
+  launch(lstm_s8_args{input<std::int8_t>(i, "i", shape), input<std::int8_t>(f, "f", shape),
+                      input<std::int8_t>(g, "g", shape), input<std::int8_t>(o, "o", shape),
+                      input<std::int8_t>(h0, "h0", state), input<float>(c0, "c0", state),
+                      input<std::int8_t>(weight, "weight", {rows, units}), input<std::int32_t>(bias, "bias", {rows}),
+                      input<float>(multiplier, "multiplier", {rows}), input<std::int8_t>(tables, "tables", {5, 256}),
+                      output<std::int8_t>(out.first, shape), output<float>(out.second, state), shape[0], shape[1],
+                      units, k, reverse},
+         isa);
+}
+
 }  // namespace
 
 void bind_sequences(py::module_& m) {
@@ -133,6 +188,11 @@ void bind_sequences(py::module_& m) {
   m.def("layer_norm_s8", &layer_norm_s8, x, gain, offset, scale, eps, kw, out, isa);
   m.def("rms_norm_s8", &rms_norm_s8, x, gain, scale, eps, kw, out, isa);
   m.def("l2_norm_s8", &l2_norm_s8, x, scale, "output_scale"_a, eps, kw, out, isa);
+  const auto weight = "weight"_a, bias = "bias"_a, multiplier = "multiplier"_a, tables = "tables"_a;
+  const auto h0 = "h0"_a, ratios = "ratios"_a, reverse = "reverse"_a;
+  m.def("gru_s8", &gru_s8, "r"_a, "z"_a, "n"_a, h0, weight, bias, multiplier, tables, ratios, reverse, kw, out, isa);
+  m.def("lstm_s8", &lstm_s8, "i"_a, "f"_a, "g"_a, "o"_a, h0, "c0"_a, weight, bias, multiplier, tables, ratios, reverse,
+        kw, out, isa);
   m.def("group_norm_s8", &group_norm_s8, x, "groups"_a, gain, offset, scale, eps, kw, out, isa);
 }
 

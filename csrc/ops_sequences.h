@@ -55,4 +55,45 @@ struct group_norm_s8_args {
   double scale, eps;
 };
 
+// The ratios of scales of one layer, in the order of edgekit/ops/gru_s8.py.
+struct gru_ratios {
+  float input_r, hidden_r, input_z, hidden_z, reset, input_n, reset_n, new_product, old_product, new_h, old_h;
+};
+
+struct gru_s8_args {
+  static constexpr const char* op = "gru_s8";
+  const std::int8_t *r, *z, *n;  // [steps, batch, units], the parts of the input
+  const std::int8_t* h0;         // [batch, units]
+  const std::int8_t* weight;     // [3 * units, units], rows of r, z, n
+  const std::int32_t* bias;      // [3 * units]
+  const float* multiplier;       // [3 * units]
+  const std::int8_t* tables;     // [4, 256]
+  std::int8_t* out;              // [steps, batch, units]
+  std::int64_t steps, batch, units;
+  gru_ratios ratios;
+  bool reverse;
+};
+
+// In the order of edgekit/ops/lstm_s8.py.
+struct lstm_ratios {
+  float input_i, hidden_i, input_f, hidden_f, input_g, hidden_g, input_o, hidden_o;
+  float forget, write, squash, output, cell_scale;
+};
+
+struct lstm_s8_args {
+  static constexpr const char* op = "lstm_s8";
+  const std::int8_t *i, *f, *g, *o;  // [steps, batch, units], the parts of the input
+  const std::int8_t* h0;             // [batch, units]
+  const float* c0;                   // [batch, units]
+  const std::int8_t* weight;         // [4 * units, units], rows of i, f, g, o
+  const std::int32_t* bias;          // [4 * units]
+  const float* multiplier;           // [4 * units]
+  const std::int8_t* tables;         // [5, 256]
+  std::int8_t* out;                  // [steps, batch, units]
+  float* cell_out;                   // [batch, units]
+  std::int64_t steps, batch, units;
+  lstm_ratios ratios;
+  bool reverse;
+};
+
 }  // namespace edgekit

@@ -174,5 +174,37 @@ def group_norm_s8(
     out: _Array,
     isa: str | None = None,
 ) -> None: ...
+def gru_s8(
+    r: _Array,
+    z: _Array,
+    n: _Array,
+    h0: _Array,
+    weight: _Array,
+    bias: _Array,
+    multiplier: _Array,
+    tables: _Array,
+    ratios: _Array,
+    reverse: bool,
+    *,
+    out: _Array,
+    isa: str | None = None,
+) -> None: ...
+def lstm_s8(
+    i: _Array,
+    f: _Array,
+    g: _Array,
+    o: _Array,
+    h0: _Array,
+    c0: _Array,
+    weight: _Array,
+    bias: _Array,
+    multiplier: _Array,
+    tables: _Array,
+    ratios: _Array,
+    reverse: bool,
+    *,
+    out: tuple[_Array, _Array],
+    isa: str | None = None,
+) -> None: ...
 def kernels() -> list[_Kernel]: ...
 def isa_flags() -> list[str]: ...

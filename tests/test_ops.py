@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from edgekit.errors import MissingDependency, NumericsError, UsageError
 from edgekit.ops import OPS, OpSpec, add_s8, conv2d_s8, conv_transpose2d_s8, dispatch, linear_s8, numerics, samples
+from edgekit.ops.spec import Result, results
 
 pytestmark = pytest.mark.usefixtures("poisoned_empty")
 
@@ -31,9 +32,10 @@ def call(name: str, *args: Any, tier: str = "ref") -> Tensor:
     return result
 
 
-def assert_same(got: Tensor, want: Tensor, what: str = "") -> None:
-    assert (got.dtype, got.shape) == (want.dtype, want.shape), what
-    np.testing.assert_array_equal(got.numpy(), want.numpy(), err_msg=what)
+def assert_same(got: Result, want: Result, what: str = "") -> None:
+    for one, other in zip(results(got), results(want), strict=True):
+        assert (one.dtype, one.shape) == (other.dtype, other.shape), what
+        np.testing.assert_array_equal(one.numpy(), other.numpy(), err_msg=what)
 
 
 def check_tiers(name: str, *args: Any) -> None:
@@ -57,8 +59,9 @@ def test_shape_functions_tell_shape_dtype_and_strides(spec: OpSpec) -> None:
     for case in spec.cases():
         result = call(spec.name, *case.args)
         meta = call(spec.name, *(arg.to("meta") if isinstance(arg, Tensor) else arg for arg in case.args))
-        assert (meta.shape, meta.dtype, meta.stride()) == (result.shape, result.dtype, result.stride()), case.name
-        assert result.is_contiguous(), case.name
+        for told, real in zip(results(meta), results(result), strict=True):
+            assert (told.shape, told.dtype, told.stride()) == (real.shape, real.dtype, real.stride()), case.name
+            assert real.is_contiguous(), case.name
 
 
 @pytest.mark.parametrize("spec", OPS, ids=lambda spec: spec.name)
@@ -397,18 +400,26 @@ def test_the_binding_itself_refuses_them_too(name: str, args: tuple[Any, ...]) -
 @pytest.mark.parametrize("spec", OPS, ids=lambda spec: spec.name)
 def test_the_binding_refuses_an_output_that_does_not_fit(spec: OpSpec) -> None:
     native = pytest.importorskip("edgekit._C")
-    args = next(case for case in spec.cases() if spec.shape(*case.args).numel() > 1).args
-    good = spec.shape(*args).numpy()
+    args = next(case for case in spec.cases() if results(spec.shape(*case.args))[-1].numel() > 1).args
+    shaped = spec.shape(*args)
+    good = [one.numpy() for one in results(shaped)]
     arrays = [arg.contiguous().numpy() if isinstance(arg, Tensor) else arg for arg in args]
+    for i, one in enumerate(good):
+        for wrong in misfits(one):
+            out = (*good[:i], wrong, *good[i + 1 :])
+            with pytest.raises(ValueError, match="out"):
+                getattr(native, spec.name)(*arrays, out=out if isinstance(shaped, tuple) else wrong)
+    with pytest.raises(ValueError, match="isa"):
+        getattr(native, spec.name)(*arrays, out=tuple(good) if isinstance(shaped, tuple) else good[0], isa="z80")
+
+
+def misfits(good: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Arrays that are almost this output: rank, size, read-only, strided, swapped or unsigned, another type."""
     frozen = good.copy()
     frozen.setflags(write=False)
     strided = np.zeros((*good.shape[:-1], 2 * good.shape[-1]), good.dtype)[..., ::2]
     swapped = np.zeros(good.shape, ">f4" if good.dtype == np.float32 else "u1")
-    for out in (good[None], good.ravel()[:-1], frozen, strided, swapped, np.zeros(good.shape, np.int16)):
-        with pytest.raises(ValueError, match="out"):
-            getattr(native, spec.name)(*arrays, out=out)
-    with pytest.raises(ValueError, match="isa"):
-        getattr(native, spec.name)(*arrays, out=good, isa="z80")
+    return good[None], good.ravel()[:-1], frozen, strided, swapped, np.zeros(good.shape, np.int16)
 
 
 def test_a_tier_that_is_not_there_is_an_error_not_a_fallback() -> None:

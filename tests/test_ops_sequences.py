@@ -6,6 +6,7 @@ That every tier gives the bytes of the reference on each operator's own cases is
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from edgekit.errors import NumericsError, UsageError
-from edgekit.ops import OPS, dispatch, numerics, samples
+from edgekit.ops import OPS, dispatch, lstm_s8, numerics, recurrent, recurrent_arguments, recurrent_s8, samples
+from edgekit.ops.spec import results
 
 pytestmark = pytest.mark.usefixtures("poisoned_empty")
 
@@ -27,11 +29,12 @@ scales = st.floats(2.0**-10, 2.0, width=32)
 seeds = st.integers(0, 9999)
 
 
-def call(name: str, *args: Any) -> Tensor:
+def call(name: str, *args: Any) -> Any:
     """The C++ result, once it is the reference's by the byte."""
     with dispatch.force("ref"):
-        got: Tensor = getattr(torch.ops.edgekit, name)(*args)
-    np.testing.assert_array_equal(got.numpy(), BY_NAME[name].reference(*args).numpy())
+        got = getattr(torch.ops.edgekit, name)(*args)
+    for one, want in zip(results(got), results(BY_NAME[name].reference(*args)), strict=True):
+        np.testing.assert_array_equal(one.numpy(), want.numpy())
     return got
 
 
@@ -189,3 +192,163 @@ def test_the_binding_itself_refuses_them_too(name: str, args: tuple[Any, ...]) -
     arrays = [arg.contiguous().numpy() if isinstance(arg, Tensor) else arg for arg in args]
     with pytest.raises(ValueError, match=r"\w"):
         getattr(native, name)(*arrays, out=np.zeros(tuple(args[0].shape), np.int8))
+
+
+def trained(kind: str, units: int, steps: int, seed: int, reverse: bool) -> tuple[Any, ...]:
+    """A float layer as its word takes it, its run, and min-max scales, of its quantities and of its input parts."""
+    torch.manual_seed(seed)
+    layer = getattr(torch.nn, kind.upper())(6, units)
+    gates = 4 if kind == "lstm" else 3
+    x, states = torch.randn(steps, 3, 6), [torch.zeros(3, units) for _ in range(gates - 2)]
+    parts = [part.detach() for part in functional.linear(x, layer.weight_ih_l0, layer.bias_ih_l0).chunk(gates, -1)]
+    input_scales = [part.abs().max() / 127 for part in parts]
+    parts = [torch.ops.edgekit.fake_quantize(part, scale) for part, scale in zip(parts, input_scales, strict=True)]
+    weights = [w.detach() for w in layer.weight_hh_l0.chunk(gates)]
+    biases = [b.detach() for b in layer.bias_hh_l0.chunk(gates)]
+    result = getattr(torch.ops.edgekit, kind)(*parts, *states, *weights, *biases, reverse)
+    y = result[0] if kind == "lstm" else result
+    found = getattr(recurrent, f"{kind}_quantities")(parts, *states, weights, biases, reverse, y)
+    widths = {name: 32767 if name in recurrent.S16_QUANTITIES else 127 for name in found}
+    calibrated = torch.stack([value.abs().max() / widths[name] for name, value in found.items()])
+    return parts, states, weights, biases, y, calibrated, input_scales
+
+
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("units", [4, 32])
+def test_the_integer_layer_is_the_quantised_word(kind: str, reverse: bool, units: int) -> None:
+    """One word, two ways: in float with fake_quantize inside, and in integers, from the same scales.
+
+    They differ where a float sum rounds a tie the other way; such a step is carried on by the state.
+    """
+    parts, states, weights, biases, y, calibrated, input_scales = trained(kind, units, 12, 3, reverse)
+    made = getattr(recurrent_arguments, f"{kind}_arguments")(calibrated, input_scales, weights, biases)
+    steps = torch.cat([numerics.weight_scale(w, b, calibrated[0]) for w, b in zip(weights, biases, strict=True)])
+    rounded = numerics.dequantize(made.weight, steps, 0).chunk(len(parts))
+    want = getattr(torch.ops.edgekit, kind)(*parts, *states, *rounded, *biases, reverse, calibrated)
+    codes = [numerics.quantize(part, scale) for part, scale in zip(parts, input_scales, strict=True)]
+    h0 = numerics.quantize(states[0], calibrated[0])
+    got = call(f"{kind}_s8", *codes, h0, *states[1:], *made, reverse)
+    if kind == "lstm":
+        want, (got, cell) = want[0], got
+        assert ((cell / calibrated[1]).round() * calibrated[1] == cell).all()
+    difference = (got - want / calibrated[0]).abs().round()
+    assert (difference <= 1).float().mean() >= 0.99
+    assert sqnr(want, got * calibrated[0]) >= 35
+    assert sqnr(y, got * calibrated[0]) >= 30  # and INT8 is still the layer
+
+
+def sqnr(want: Tensor, got: Tensor) -> float:
+    noise = (want - got).square().sum()
+    return float("inf") if noise == 0 else float(10 * torch.log10(want.square().sum() / noise))
+
+
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_step_by_step_is_the_whole_sequence_by_the_byte(kind: str, reverse: bool) -> None:
+    spec, gates = BY_NAME[f"{kind}_s8"], 4 if kind == "lstm" else 3
+    args = list(next(case for case in spec.cases() if case.name == "5x2x7").args)
+    args[-1] = reverse
+    whole = call(spec.name, *args)
+    y = whole[0] if kind == "lstm" else whole
+    states = args[gates : 2 * gates - 2]
+    for t in range(5)[:: -1 if reverse else 1]:
+        step = call(spec.name, *(part[t : t + 1] for part in args[:gates]), *states, *args[2 * gates - 2 :])
+        one = step[0] if kind == "lstm" else step
+        assert torch.equal(one[0], y[t])
+        states = [one[0], *step[1:]] if kind == "lstm" else [one[0]]
+    assert kind == "gru" or torch.equal(states[1], whole[1])
+
+
+@modest
+@given(
+    st.integers(-128 * 32768, 128 * 32768),
+    st.integers(-(2**14), 2**14),
+    st.floats(2.0**-15, 2.0**20, width=32) | st.floats(2.0**-9, 2.0**-6, width=32),
+    st.floats(2.0**-15, 2.0**20, width=32) | st.floats(0.25, 4, width=32),
+)
+def test_the_cell_is_one_fused_multiply_add(kept: int, written: int, forget: float, write: float) -> None:
+    """In fractions, nothing shared with the reference."""
+    total = float32(kept * Fraction(forget) + float32(written * Fraction(write)))
+    want = round(min(max(total, Fraction(-32768)), Fraction(32767)))
+    tensors = torch.tensor(kept, dtype=torch.int32), torch.tensor(written, dtype=torch.int32)
+    assert int(lstm_s8.next_cell(*tensors, torch.tensor(forget), torch.tensor(write))) == want
+
+
+def float32(value: Fraction) -> Fraction:
+    """Round once to float32, half to even, in exact arithmetic; for normal numbers."""
+    if value == 0:
+        return value
+    exponent = math.frexp(value)[1] - 24
+    unit = Fraction(2) ** exponent
+    return round(value / unit) * unit
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 9), st.booleans(), seeds, st.sampled_from(["gru", "lstm"]))
+def test_recurrent_layers_of_any_size(steps: int, batch: int, units: int, reverse: bool, seed: int, kind: str) -> None:
+    spec, gates = BY_NAME[f"{kind}_s8"], 4 if kind == "lstm" else 3
+    *parts, h0, weight, bias, multiplier = recurrent_s8.layer(steps, batch, units, gates, seed)
+    cell = [samples.f32(batch, units, seed=seed, spread=3.0)] if kind == "lstm" else []
+    tables, ratios, _ = next(spec.cases()).args[-3:]
+    call(spec.name, *parts, h0, *cell, weight, bias, multiplier, tables, ratios, reverse)
+
+
+def test_an_int16_cell_comes_back_from_float32_as_it_was() -> None:
+    every = torch.arange(-32768, 32768, dtype=torch.int16)
+    for scale in samples.positive(40, middle=1e-3).unbind():
+        assert torch.equal(numerics.quantize_s16(numerics.dequantize(every, scale), scale), every)
+
+
+def test_scales_without_a_ratio_are_refused() -> None:
+    _, _, weights, biases, _, calibrated, input_scales = trained("lstm", 4, 3, 0, False)
+    closed = calibrated.clone()
+    closed[recurrent.LSTM_QUANTITIES.index("f")] = 1e-6
+    with pytest.raises(NumericsError, match="2\\^-15"):
+        recurrent_arguments.lstm_arguments(closed, input_scales, weights, biases)
+    with pytest.raises(NumericsError, match="addition"):
+        recurrent_arguments.lstm_arguments(calibrated, [scale * 1e9 for scale in input_scales], weights, biases)
+    with pytest.raises(NumericsError, match="recurrent"):
+        recurrent_arguments.lstm_arguments(calibrated * 0, input_scales, weights, biases)
+
+
+def replaced(kind: str, **wrong: Any) -> tuple[str, tuple[Any, ...]]:
+    """A good call of a layer with one argument replaced by what its function makes of it."""
+    spec = BY_NAME[f"{kind}_s8"]
+    names = [part.split()[-1] for part in spec.schema.split("->")[0].strip(" ()").split(", ")]
+    args = next(case for case in spec.cases() if case.name == "5x2x7").args
+    return spec.name, tuple(wrong.get(name, lambda x: x)(arg) for name, arg in zip(names, args, strict=True))
+
+
+def first(value: float) -> Any:
+    return lambda ratios: torch.cat([torch.tensor([value]), ratios[1:]])
+
+
+WRONG_LAYERS = [
+    *(replaced(kind, weight=lambda x: x[:-1]) for kind in ("gru", "lstm")),
+    *(replaced(kind, bias=lambda x: x.long()) for kind in ("gru", "lstm")),
+    *(replaced(kind, multiplier=lambda x: x[1:]) for kind in ("gru", "lstm")),
+    *(replaced(kind, tables=lambda x: x[1:]) for kind in ("gru", "lstm")),
+    *(replaced(kind, ratios=lambda x: x[1:]) for kind in ("gru", "lstm")),
+    *(replaced(kind, ratios=first(2.0**21)) for kind in ("gru", "lstm")),
+    *(replaced(kind, ratios=first(float("nan"))) for kind in ("gru", "lstm")),
+    *(replaced(kind, h0=lambda x: x[:1]) for kind in ("gru", "lstm")),
+    replaced("gru", z=lambda x: x[:-1]),
+    replaced("gru", r=lambda x: x[0]),
+    replaced("gru", n=lambda x: x.short()),
+    replaced("lstm", c0=lambda x: x.double()),
+    replaced("lstm", c0=lambda x: x[:, :1]),
+    replaced("lstm", ratios=lambda x: torch.cat([x[:8], x[8:9] * 1e-3, x[9:]])),
+    replaced("lstm", ratios=lambda x: torch.cat([x[:12], x[12:] * 0])),
+]
+
+
+@pytest.mark.parametrize(("name", "args"), WRONG_LAYERS)
+def test_wrong_layers_are_refused_by_every_tier_and_by_the_binding(name: str, args: tuple[Any, ...]) -> None:
+    for tier in ("reference", "ref"):
+        with dispatch.force(tier), pytest.raises((UsageError, NumericsError), match=name):
+            getattr(torch.ops.edgekit, name)(*args)
+    arrays = [arg.contiguous().numpy() if isinstance(arg, Tensor) else arg for arg in args]
+    outs = [one.numpy() for one in results(BY_NAME[name].shape(*replaced(name[:-3])[1]))]
+    with pytest.raises(ValueError, match=r"\w"):
+        getattr(pytest.importorskip("edgekit._C"), name)(*arrays, out=tuple(outs) if len(outs) > 1 else outs[0])

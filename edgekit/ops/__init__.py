@@ -19,9 +19,11 @@ from edgekit.ops import (
     dispatch,
     fake_quantize,
     group_norm_s8,
+    gru_s8,
     l2_norm_s8,
     layer_norm_s8,
     linear_s8,
+    lstm_s8,
     lut_s8,
     matmul_s8,
     max_pool_s8,
@@ -54,6 +56,8 @@ OPS = (
     rms_norm_s8.OP,
     l2_norm_s8.OP,
     group_norm_s8.OP,
+    gru_s8.OP,
+    lstm_s8.OP,
 )
 
 _library: Any = torch.library.Library("edgekit", "DEF")  # type: ignore[no-untyped-call]  # registrations live as long

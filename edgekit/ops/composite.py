@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from edgekit.errors import UsageError
+from edgekit.ops import recurrent_words
 
 
 def masked_softmax(x: Tensor, mask: Tensor | None) -> Tensor:
@@ -45,6 +46,16 @@ WORDS: dict[str, tuple[str, Callable[..., Any]]] = {
     "masked_softmax": ("(Tensor x, Tensor? mask) -> Tensor", masked_softmax),
     "scaled_matmul": ("(Tensor a, Tensor b, float scale) -> Tensor", scaled_matmul),
     "l2_norm": ("(Tensor x, float eps) -> Tensor", l2_norm),
+    "gru": (
+        "(Tensor r, Tensor z, Tensor n, Tensor h0, Tensor wr, Tensor wz, Tensor wn, Tensor br, Tensor bz, Tensor bn, "
+        "bool reverse, Tensor? scales=None) -> Tensor",
+        recurrent_words.gru,
+    ),
+    "lstm": (
+        "(Tensor i, Tensor f, Tensor g, Tensor o, Tensor h0, Tensor c0, Tensor wi, Tensor wf, Tensor wg, Tensor wo, "
+        "Tensor bi, Tensor bf, Tensor bg, Tensor bo, bool reverse, Tensor? scales=None) -> (Tensor, Tensor)",
+        recurrent_words.lstm,
+    ),
 }
 
 
