@@ -329,6 +329,10 @@ class QuantConfig(Section):
         per_channel: one weight scale per output channel, or one per tensor.
         calibration_samples: how many training items calibrate.
         allow_few: go on with fewer than 32 of them.
+        preset: ``plain``, or ``balanced``: rescaled channels, corrected biases and, where none is named, an observer,
+            as the net's family wants them.
+        equalize, smooth, bias_correction: yes or no, whatever the preset says.
+        smooth_alpha: how much of the spread of activations goes into the weights.
     """
 
     observer: Literal["minmax", "percentile"] = "minmax"
@@ -336,6 +340,11 @@ class QuantConfig(Section):
     per_channel: bool = True
     calibration_samples: Count = 256
     allow_few: bool = False
+    preset: Literal["plain", "balanced"] = "plain"
+    equalize: bool | None = None
+    smooth: bool | None = None
+    smooth_alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
+    bias_correction: bool | None = None
 
 
 class ExportConfig(Section):

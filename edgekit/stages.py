@@ -19,7 +19,6 @@ from edgekit.errors import GateError, UnsupportedError
 from edgekit.export import export_onnx
 from edgekit.fuse import layer_errors, lower
 from edgekit.graph import Graph, cost
-from edgekit.graph.canonical import fold_batch_norm
 from edgekit.journal import Journal
 from edgekit.options import RecoverConfig, TrainConfig
 from edgekit.preflight import Job
@@ -104,17 +103,19 @@ class Stages:
         return metrics | self._measured(graph)
 
     def quantize(self, folder: Path) -> Metrics:
-        """Choose scales from the calibration set: ``quantized.safetensors``."""
+        """Choose scales from the calibration set: ``quantized.safetensors``, and what it stands for in float."""
         result = quantize(self._float_graph(), self._job.data.calibration.items(), self._recipe.quantize)
         result.graph.save(folder / "quantized.safetensors")
+        result.reference.save(folder / "reference.safetensors")
         return result.report.to_json() | self._measured(result.graph)
 
     def lower(self, folder: Path) -> Metrics:
         """Make the golden, and see what each of its layers lost: ``integer.safetensors``."""
         quantised = self._load("quantize", "quantized.safetensors")
+        reference = self._load("quantize", "reference.safetensors")
         integer = lower(quantised)
         integer.save(folder / "integer.safetensors")
-        errors = layer_errors(fold_batch_norm(self._float_graph()), quantised, integer, self._test_inputs())
+        errors = layer_errors(reference, quantised, integer, self._test_inputs())
         return {"layers": [error.to_json() for error in errors]} | self._measured(integer)
 
     def export(self, folder: Path) -> Metrics:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, fx
@@ -46,6 +47,31 @@ class Channels:
         """float64 [C]: the mean of each channel."""
         assert self._sum is not None, "no values were seen"
         return self._sum / self._count
+
+
+class Sees(Protocol):
+    """Whatever is shown the values of a node."""
+
+    def see(self, values: Tensor) -> None:
+        """Take the values of one calibration item."""
+
+
+@dataclass(frozen=True)
+class Together:
+    """Several that see the same values."""
+
+    members: tuple[Sees, ...]
+
+    def see(self, values: Tensor) -> None:
+        """Show the values to each."""
+        for member in self.members:
+            member.see(values)
+
+
+def together(*watched: Mapping[fx.Node, Sees]) -> dict[fx.Node, Sees]:
+    """One watcher for each node, of all that watch it: so that one pass over the data serves them all."""
+    nodes = dict.fromkeys(node for mapping in watched for node in mapping)
+    return {node: Together(tuple(mapping[node] for mapping in watched if node in mapping)) for node in nodes}
 
 
 def collect(graph: Graph, axes: Mapping[fx.Node, int], calibration: Iterable[Item]) -> dict[fx.Node, Channels]:

@@ -17,6 +17,7 @@ from torch import Tensor, fx, nn
 from edgekit.graph import Graph, edit, patterns
 from edgekit.ops import numerics
 from edgekit.quant import seams
+from edgekit.quant.channels import Channels
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,12 @@ def stations(graph: Graph) -> dict[fx.Node, int]:
     """The inputs of layers whose mean :func:`correct` asks for, and the axis of their channels."""
     layers = (node for node in edit.calls(graph.module) if node.target in seams.LAYERS)
     return {edit.input_node(layer): seams.input_axis(layer) for layer in layers}
+
+
+def means(seen: Mapping[fx.Node, Channels]) -> dict[str, Tensor]:
+    """For every layer by name, the mean of each channel of its input, seen in the float graph."""
+    readers = ((user, one) for node, one in seen.items() for user in node.users if user.target in seams.LAYERS)
+    return {layer.name: one.mean for layer, one in readers}
 
 
 def correct(graph: Graph, means: Mapping[str, Tensor]) -> tuple[Graph, tuple[Correction, ...]]:
