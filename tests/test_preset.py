@@ -56,7 +56,7 @@ def integer(graph: Graph, **options: object) -> Graph:
 
 
 def test_balanced_saves_a_net_made_hard_on_purpose(trained: Graph) -> None:
-    """Ranges of neighbouring channels lie up to two hundred apart: the weak ones have no step left of a shared scale."""
+    """Ranges of neighbouring channels lie up to two hundred apart: the weak ones are left without a step."""
     hard, best = rescaled.spread(trained, 200), points(trained)
     assert best > 85
     assert points(hard) == pytest.approx(best, abs=0.2)

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, fx
 
 from edgekit.graph import Graph, edit
@@ -22,13 +21,10 @@ from edgekit.quant.correct import Correction
 from edgekit.quant.items import Item
 from edgekit.quant.seams import Decision
 
-aten, own = torch.ops.aten, torch.ops.edgekit
 Family = Literal["transformer", "recurrent", "convolutional", "dense"]
-_MARKS: dict[Family, tuple[object, ...]] = {  # the first that is found decides
-    "transformer": (aten.scaled_dot_product_attention.default, aten.softmax.int, own.masked_softmax.default),
-    "recurrent": (aten.gru.input, aten.lstm.input, own.gru.default, own.lstm.default),
-    "convolutional": (aten.conv1d.default, aten.conv2d.default),
-}
+_ATTENTION = {"scaled_dot_product_attention", "masked_softmax", "scaled_matmul"}
+_RECURRENT = {"gru", "lstm", "rnn_tanh", "rnn_relu"}
+_CONVOLUTIONS = {"conv1d", "conv2d"}
 
 
 @dataclass(frozen=True)
@@ -88,8 +84,15 @@ class Balance:
 
 def family(graph: Graph) -> Family:
     """What kind of net this is, by the operators in it."""
-    found = {node.target for node in edit.calls(graph.module)}
-    return next((name for name, marks in _MARKS.items() if found.intersection(marks)), "dense")
+    calls = [(edit.operator_name(node).rpartition(".")[2], node) for node in edit.calls(graph.module)]
+    names = {name for name, _ in calls}
+    if names & _ATTENTION or any(name == "softmax" and _is_read(node) for name, node in calls):
+        return "transformer"
+    return "recurrent" if names & _RECURRENT else "convolutional" if names & _CONVOLUTIONS else "dense"
+
+
+def _is_read(node: fx.Node) -> bool:
+    return any(user.op == "call_function" for user in node.users)
 
 
 def choose(graph: Graph, config: QuantConfig) -> Choice:
