@@ -45,7 +45,7 @@ Sets sets(const Shape& shape, std::size_t trailing) {
 
 // Where the mask of each row of x begins, and how far apart its values are: 0 along what is broadcast.
 struct Mask {
-  const bool* values = nullptr;
+  const std::uint8_t* values = nullptr;  // a bool that numpy took from elsewhere may be any byte
   std::vector<std::int64_t> rows;
   std::int64_t stride = 0;
 };
@@ -62,8 +62,8 @@ Mask mask_of(const std::optional<py::array>& mask, const Shape& shape, std::int6
     strides[at] = own[i] == 1 ? 0 : step;
     step *= own[i];
   }
-  Mask result = {input<bool>(*mask, "mask", own), std::vector<std::int64_t>(static_cast<std::size_t>(rows)),
-                 strides.back()};
+  Mask result = {reinterpret_cast<const std::uint8_t*>(input<bool>(*mask, "mask", own)),
+                 std::vector<std::int64_t>(static_cast<std::size_t>(rows)), strides.back()};
   for (std::int64_t row = 0; row < rows; ++row) {
     std::int64_t rest = row, begin = 0;
     for (std::size_t i = shape.size() - 1; i-- > 0; rest /= shape[i]) begin += rest % shape[i] * strides[i];

@@ -10,7 +10,7 @@ struct softmax_s8_args {
   static constexpr const char* op = "softmax_s8";
   const std::int8_t* x;
   const std::int32_t* table;      // [256], by the distance from the largest of the row
-  const bool* mask;               // null where everything takes part
+  const std::uint8_t* mask;       // bytes of bool; null where everything takes part
   const std::int64_t* mask_rows;  // [rows]
   std::int8_t* out;
   std::int64_t rows, length, mask_stride;

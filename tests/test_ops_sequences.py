@@ -352,3 +352,35 @@ def test_wrong_layers_are_refused_by_every_tier_and_by_the_binding(name: str, ar
     outs = [one.numpy() for one in results(BY_NAME[name].shape(*replaced(name[:-3])[1]))]
     with pytest.raises(ValueError, match=r"\w"):
         getattr(pytest.importorskip("edgekit._C"), name)(*arrays, out=tuple(outs) if len(outs) > 1 else outs[0])
+
+
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+def test_time_and_batch_stay_symbols_in_export(kind: str) -> None:
+    args = next(case for case in BY_NAME[f"{kind}_s8"].cases() if case.name == "5x2x7").args
+    gates, states = (4, 2) if kind == "lstm" else (3, 1)
+
+    class Net(torch.nn.Module):
+        def forward(self, *moving: Tensor) -> Any:
+            return getattr(torch.ops.edgekit, f"{kind}_s8")(*moving, *args[gates + states :])
+
+    steps, batch = torch.export.Dim("steps", min=1, max=999), torch.export.Dim("batch", min=1, max=99)
+    dynamic = ({0: steps, 1: batch},) * gates + ({0: batch},) * states
+    program = torch.export.export(Net(), args[: gates + states], dynamic_shapes=(dynamic,))
+    longer = [torch.cat([part, part]) for part in args[:gates]] + list(args[gates : gates + states])
+    for one, other in zip(results(program.module()(*longer)), results(Net()(*longer)), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_length_of_a_masked_sequence_stays_a_symbol_in_export() -> None:
+    table = numerics.softmax_table(torch.tensor([0.1]))
+
+    class Net(torch.nn.Module):
+        def forward(self, x: Tensor, mask: Tensor) -> Any:
+            return torch.ops.edgekit.softmax_s8(x, table, 1 / 127, mask)
+
+    length = torch.export.Dim("length", min=2, max=999)
+    x, mask = samples.s8(2, 5, 5), torch.ones(5, 5, dtype=torch.bool).tril()
+    dynamic = ({1: length, 2: length}, {0: length, 1: length})
+    program = torch.export.export(Net(), (x, mask), dynamic_shapes=dynamic)
+    x, mask = samples.s8(2, 9, 9), torch.ones(9, 9, dtype=torch.bool).tril()
+    assert torch.equal(program.module()(x, mask), Net()(x, mask))

@@ -12,7 +12,7 @@ namespace {
 // One row: its values, where its mask begins, and where its results go.
 struct Row {
   const std::int8_t* x;
-  const bool* mask;
+  const std::uint8_t* mask;
   std::int8_t* out;
 };
 
@@ -37,7 +37,7 @@ void softmax_row(const softmax_s8_args& args, Row row) {
 void softmax_s8_ref(const softmax_s8_args& args) {
   const softmax_s8_args own = args;  // a copy, since a store of bytes might change what args points to
   for (std::int64_t row = 0; row < own.rows; ++row) {
-    const bool* mask = own.mask ? own.mask + own.mask_rows[row] : nullptr;
+    const std::uint8_t* mask = own.mask ? own.mask + own.mask_rows[row] : nullptr;
     softmax_row(own, {own.x + row * own.length, mask, own.out + row * own.length});
   }
 }
