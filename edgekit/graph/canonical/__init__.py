@@ -12,8 +12,21 @@ they agree to a few units in the last place.
 from __future__ import annotations
 
 from edgekit.graph import edit, inplace
-from edgekit.graph.canonical import activations, arithmetic, bounds, identities, norms, padding, pieces, pools, views
+from edgekit.graph.canonical import (
+    activations,
+    arithmetic,
+    attention,
+    bounds,
+    identities,
+    masks,
+    norms,
+    padding,
+    pieces,
+    pools,
+    views,
+)
 from edgekit.graph.canonical.rule import Rule, apply
+from edgekit.graph.constants import fold_constants
 from edgekit.graph.fold import fold_batch_norm
 from edgekit.graph.graph import Graph, propagate_shapes
 
@@ -23,6 +36,7 @@ __all__ = ["RULES", "Rule", "canonicalise", "fold_batch_norm"]
 def canonicalise(graph: Graph) -> Graph:
     """Rewrite ``graph`` in place to canonical spelling and refresh it."""
     edit.drop_dead(graph.module)  # what nobody reads would count as a reader
+    fold_constants(graph)
     for rule in RULES:
         if apply(rule, graph):
             edit.drop_dead(graph.module)
@@ -47,5 +61,7 @@ RULES = (
     *arithmetic.RULES,
     *activations.RULES,
     *norms.RULES,
+    *attention.RULES,
+    *masks.RULES,
     identities.IDENTITIES,
 )
