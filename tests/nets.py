@@ -132,7 +132,7 @@ class Recurrent(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention with dropout on its weights, and a feed-forward part. [N, 6, 8] to [N, 3]."""
+    """Self-attention with dropout on its weights, and a feed-forward part. [N, 6, 8] to [N, 3], weights if needed."""
 
     def __init__(self, need_weights: bool = False) -> None:
         super().__init__()
@@ -142,9 +142,10 @@ class Attention(nn.Module):
         self.hidden = nn.Linear(8, 16)
         self.head = nn.Linear(16, 3)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.norm(x + self.attention(x, x, x, need_weights=self.need_weights)[0])
-        return self.head(functional.gelu(self.hidden(x)).mean(1))
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        attended, weights = self.attention(x, x, x, need_weights=self.need_weights)
+        y = self.head(functional.gelu(self.hidden(self.norm(x + attended))).mean(1))
+        return (y, weights) if self.need_weights else y
 
 
 class Tied(nn.Module):

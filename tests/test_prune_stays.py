@@ -99,7 +99,7 @@ UNKNOWN: dict[str, tuple[Callable[..., Any], dict[str, nn.Module], set[str]]] = 
         lambda s, x: s.b(y := s.a(x)) * y.shape[1], {"a": nn.Conv2d(4, 6, 3), "b": nn.Conv2d(6, 4, 1)}, set(),
     ),
     "a constant of fixed width": (
-        lambda s, x: s.b(s.a(x) + torch.arange(6.0).view(6, 1, 1).cos()),
+        lambda s, x: s.b(s.a(x) + torch.ones(x.size(0), 6, 1, 1)),
         {"a": nn.Conv2d(4, 6, 3), "b": nn.Conv2d(6, 4, 1)}, {"a.weight"},
     ),
     "the image itself is added": (

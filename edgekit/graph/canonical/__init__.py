@@ -1,7 +1,8 @@
 """One spelling for each meaning, so that prune, quant, fuse and export need not know synonyms.
 
 A rule is a triple (match, check, rewrite): ``match`` names the operators, ``check`` returns why the rule does not apply
-(or an empty string), ``rewrite`` edits the node. Rules run once each over all calls, in the order of :data:`RULES`.
+(or an empty string), ``rewrite`` edits the node. Rules run once each over all calls, in the order of :data:`RULES`,
+behind in-place calls made functional and constants folded.
 
 Most rules keep every bit of outputs and gradients, but for one corner: where an input lies exactly on a bound,
 ``clamp`` passes the gradient that ``relu6`` and ``hardtanh`` stop. Those that put one operator in the place of a
@@ -36,22 +37,27 @@ __all__ = ["RULES", "Rule", "canonicalise", "fold_batch_norm"]
 def canonicalise(graph: Graph) -> Graph:
     """Rewrite ``graph`` in place to canonical spelling and refresh it."""
     edit.drop_dead(graph.module)  # what nobody reads would count as a reader
+    _run((IN_PLACE,), graph)
     fold_constants(graph)
-    for rule in RULES:
+    _run(RULES, graph)
+    return graph.refresh()
+
+
+def _run(rules: tuple[Rule, ...], graph: Graph) -> None:
+    for rule in rules:
         if apply(rule, graph):
             edit.drop_dead(graph.module)
             if rule.reshapes:
                 propagate_shapes(graph)  # the next rule asks for shapes
-    return graph.refresh()
 
 
+IN_PLACE = Rule(
+    "in-place to functional",
+    inplace.is_in_place,
+    inplace.why_not_functional,
+    lambda _, node: inplace.make_functional(node),
+)
 RULES = (
-    Rule(
-        "in-place to functional",
-        inplace.is_in_place,
-        inplace.why_not_functional,
-        lambda _, node: inplace.make_functional(node),
-    ),
     *padding.RULES,
     *bounds.RULES,
     *identities.RULES,
