@@ -33,8 +33,14 @@ FLOAT: dict[str, Callable[..., Tensor]] = {
     "fake_quantize": lambda x, scale, *_: x / scale.reshape(-1, *[1] * (x.dim() - 1)),
     "linear_s8": lambda x, weight, bias, *_: functional.linear(x, weight, bias),
     "conv2d_s8": lambda x, weight, bias, _, *window: functional.conv2d(x, weight, bias, *window[:4]),
+    "conv_transpose2d_s8": lambda x, weight, bias, _, *window: functional.conv_transpose2d(
+        x, weight, bias, *window[:5]
+    ),
+    "matmul_s8": lambda a, b, *_: a @ b,
     "add_s8": lambda a, b, *_: a + b,
-    "lut_s8": lambda x, _: torch.sigmoid(x),
+    "mul_s8": lambda a, b, *_: a * b,
+    "sum_s8": lambda x, dim, keepdim, *_: x.sum(dim, keepdim),
+    "lut_s8": lambda x, *_: torch.sigmoid(x),
     "avg_pool_s8": lambda x, _, *window: functional.avg_pool2d(x, *window[:5]),
     "max_pool_s8": lambda x, *window: functional.max_pool2d(x, *window),
     "softmax_s8": lambda x, *_: torch.softmax(x, -1),
@@ -45,7 +51,7 @@ FLOAT: dict[str, Callable[..., Tensor]] = {
     "gru_s8": lambda *args: torch.ops.edgekit.gru(*args[:4], *args[4].chunk(3), *args[5].chunk(3), args[-1]),
     "lstm_s8": lambda *args: torch.ops.edgekit.lstm(*args[:6], *args[6].chunk(4), *args[7].chunk(4), args[-1])[0],
 }
-HEADER = f"{'operator':14} {'tier':10} {'case':28} {'us':>10} {'GOPS':>8} {'GB/s':>8} {'x float':>8}  verdict"
+HEADER = f"{'operator':20} {'tier':10} {'case':28} {'us':>10} {'GOPS':>8} {'GB/s':>8} {'x float':>8}  verdict"
 
 
 def rows(only: str | None, seconds: float) -> Iterator[dict[str, Any]]:
@@ -93,7 +99,7 @@ def finish(result: Result, on_gpu: bool) -> Result:
 
 def line(row: dict[str, Any]) -> str:
     """One row as text."""
-    name = f"{row['op']:14} {row['tier']:10} {row['case']:28}"
+    name = f"{row['op']:20} {row['tier']:10} {row['case']:28}"
     if row["status"] != "ok":
         return f"{name} {row['status']}"
     gops = "-" if row["gops"] is None else f"{row['gops']:.2f}"
