@@ -145,3 +145,20 @@ def test_a_table_is_quantise_of_f_of_dequantise() -> None:
     answers = np.tanh(real.astype(np.float64)).astype(np.float32)
     want = np.rint(np.clip(answers / np.float32(1 / 127), -128, 127)).astype(np.int8)
     np.testing.assert_array_equal(table.numpy(), want)
+
+
+@settings(deadline=None, max_examples=100)
+@given(*[st.floats(2.0**-20, 2.0**10, width=32)] * 4)
+def test_the_multiplier_of_a_product_is_rounded_after_every_step(
+    sa: float, sb: float, sy: float, factor: float
+) -> None:
+    a, b, y = (torch.tensor([value]) for value in (sa, sb, sy))
+    assert numerics.product_multiplier(a, b, y) == float(np.float32(sa) * np.float32(sb) / np.float32(sy))
+    steps = np.float32(sa) * np.float32(sb) * np.float32(factor) / np.float32(sy)
+    assert numerics.product_multiplier(a, b, y, factor) == float(steps)
+
+
+def test_a_product_whose_multiplier_is_no_normal_number_is_refused() -> None:
+    small = torch.tensor([2.0**-70])
+    with pytest.raises(NumericsError, match="multiplier of a product"):
+        numerics.product_multiplier(small, small, torch.tensor([1.0]))

@@ -93,6 +93,22 @@ def test_the_batch_stays_a_symbol_in_export() -> None:
     assert_same(exported.module()(x), Net()(x))
 
 
+def test_a_length_without_a_bound_stays_a_symbol_in_export() -> None:
+    """Limits of what int32 holds are checked when the length is known, and do not bound what may be exported."""
+
+    class Net(torch.nn.Module):
+        def forward(self, x: Tensor, gain: Tensor) -> Tensor:
+            scores = torch.ops.edgekit.matmul_s8(x, x.transpose(1, 2), 2.0**-9)
+            y = torch.ops.edgekit.matmul_s8(scores, x, 2.0**-9)
+            y = torch.ops.edgekit.add_s8(torch.ops.edgekit.mul_s8(y, gain, 2.0**-6), x, 0.5, 0.5)
+            return torch.ops.edgekit.sum_s8(y, [1], False, True, 0.1, 0.05)
+
+    batch, length, gain = torch.export.Dim("batch"), torch.export.Dim("length"), samples.s8(8, seed=1)
+    exported = torch.export.export(Net(), (samples.s8(2, 9, 8), gain), dynamic_shapes=({0: batch, 1: length}, None))
+    x = samples.s8(3, 31, 8)
+    assert_same(exported.module()(x, gain), Net()(x, gain))
+
+
 @modest
 @given(st.integers(0, 9), st.integers(0, 70), st.integers(0, 40), st.integers(-128, 127), st.integers(0, 255))
 def test_linear(rows: int, fan_in: int, features: int, lo: int, span: int) -> None:

@@ -99,6 +99,12 @@ def multiplier(input_scale: Tensor, weight_scale: Tensor, output_scale: Tensor) 
     return divide(input_scale * weight_scale, output_scale, "requantisation multiplier")
 
 
+def product_multiplier(a_scale: Tensor, b_scale: Tensor, output_scale: Tensor, factor: float = 1.0) -> float:
+    """``((sa * sb) * factor) / sy`` in float32, for a product of two activations; attention's own scale is a factor."""
+    product = (a_scale * b_scale).reshape(()) * torch.tensor(factor, dtype=torch.float32, device=a_scale.device)
+    return float(divide(product, output_scale.reshape(()), "multiplier of a product"))
+
+
 def weight_scale(weight: Tensor, bias: Tensor | None, input_scale: Tensor, axis: int = 0) -> Tensor:
     """Per-channel ``max(max|w| / 127, |b| / (sx * room))``, and 1 where that is 0, so a dead channel keeps its bias.
 
@@ -129,8 +135,8 @@ def bias_room(fan_in: int) -> int:
 
 
 def check_reduction(fan_in: int) -> int:
-    """Return ``fan_in``, or refuse a dot product that could overflow int32."""
-    if fan_in > MAX_REDUCTION:
+    """Return ``fan_in``, or refuse a dot product that could overflow int32; a traced symbol is checked at each run."""
+    if isinstance(fan_in, int) and fan_in > MAX_REDUCTION:
         raise NumericsError(
             f"a reduction over {fan_in} values does not fit int32 (at most {MAX_REDUCTION}).",
             fix="Split the layer, or keep it in float.",
