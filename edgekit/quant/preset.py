@@ -61,7 +61,7 @@ BALANCED: dict[Family, Choice] = {
         "transformer", smooth=True, observer="percentile", why="single channels and values are outliers"
     ),
     "recurrent": Choice("recurrent", bias_correction=True, why="tanh bounds the state: there is no spread to even out"),
-    "dense": Choice("dense", smooth=True, bias_correction=True, why="features of a table differ in range"),
+    "dense": Choice("dense", bias_correction=True, why="standardised features have little spread to even out"),
 }
 
 
