@@ -97,13 +97,14 @@ class Road:
     def quantize(self) -> str:
         """The golden near the float net, and ONNX Runtime's bytes equal to the golden's where that can be promised."""
         calibration = [tuple(x[i : i + 1] for x in self.inputs) for i in range(SAMPLES)]
-        quantised = ek.quantize(self._graph, calibration=calibration).graph
+        result = ek.quantize(self._graph, calibration=calibration)
+        quantised, share = result.graph, result.report.int8_macs
         pairs = zip(outputs(self._graph, self.inputs), outputs(ek.lower(quantised), self.inputs), strict=True)
         noise = min(value for a, b in pairs if (value := sqnr_db(a.numpy(), b.numpy())) is not None)
         if noise < ENOUGH_DB:
             raise WrongNumber(f"the golden is {noise:.1f} dB from the float net")
         ek.export_onnx(quantised, self.folder / "int8.onnx", inputs=self.inputs)
-        return f"{noise:.0f} dB"
+        return f"{noise:.0f} dB, {share or 0:.0%}".replace("%", " %")
 
     def save(self) -> str:
         """A saved graph loads to the same bits."""

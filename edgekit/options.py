@@ -333,6 +333,8 @@ class QuantConfig(Section):
             as the net's family wants them.
         equalize, smooth, bias_correction: yes or no, whatever the preset says.
         smooth_alpha: how much of the spread of activations goes into the weights.
+        keep_float: nodes, or modules with all that is in them, to leave in float.
+        strict: refuse an operator that has no integer form instead of leaving it in float.
     """
 
     observer: Literal["minmax", "percentile"] = "minmax"
@@ -345,6 +347,8 @@ class QuantConfig(Section):
     smooth: bool | None = None
     smooth_alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
     bias_correction: bool | None = None
+    keep_float: tuple[str, ...] = Field(default=(), strict=False)
+    strict: bool = False
 
 
 class ExportConfig(Section):

@@ -119,7 +119,7 @@ def prepare(source: str | Path, overrides: Sequence[str] = ()) -> Job:
     _try(graph, dataset, judge, task)
     _check_training(loaded, graph, place)
     if loaded.quantize is not None:
-        quant.check(graph)
+        quant.check(graph, loaded.quantize)
     return Job(loaded, dataset, graph, judge, str(source), tuple(overrides))
 
 

@@ -419,7 +419,7 @@ BAD: dict[str, tuple[str, list[str], type[EdgekitError], str]] = {
     ),
     "a device that is not there": ("regression", ["device=cuda"], EdgekitError, "no CUDA device"),
     "nobody to watch": ("regression", ["train.early_stop={}"], RecipeError, "validation_fraction"),
-    "an operator without an integer form": ("sequence_labelling", ["quantize={}"], EdgekitError, "gru"),
+    "an operator without an integer form": ("sequence_labelling", ["quantize={strict: true}"], EdgekitError, "gru"),
 }
 
 

@@ -13,9 +13,16 @@ from onnx import numpy_helper
 from edgekit.targets import OnnxTarget
 
 _TINY = float(np.finfo(np.float32).tiny)
-_WEIGHTED = ("Conv", "Gemm", "MatMul")
+_WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _ACTIVATIONS = ("Relu", "Clip")
-_MOVES = ("Reshape", "Transpose")  # what may stand between a DequantizeLinear and the layer that reads it
+# What may stand between a DequantizeLinear and the layer that reads it.
+_MOVES = (
+    "Reshape",
+    "Transpose",
+    "Unsqueeze",
+    "Squeeze",
+    "Identity",
+)
 
 
 class _View:
@@ -61,14 +68,14 @@ def behind_quantisers(nodes: Iterable[onnx.NodeProto]) -> set[str]:
     return found
 
 
-def lint(model: onnx.ModelProto, target: OnnxTarget, quantised: bool, front_layers: int = 0) -> list[str]:
+def lint(model: onnx.ModelProto, target: OnnxTarget, quantised: bool, float_layers: int = 0) -> list[str]:
     """Everything that is wrong with a file for ``target``, a sentence each; an empty list is a clean file.
 
     Args:
         model: the file's content.
         target: whom it is for.
         quantised: whether its layers must be in integers.
-        front_layers: convolutions and products of matrices in the float front, in front of the first quantiser.
+        float_layers: convolutions and products of matrices that the model computes in float.
     """
     elsewhere = [t.name for t in model.graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
     if elsewhere:  # and is not read from there either
@@ -76,7 +83,7 @@ def lint(model: onnx.ModelProto, target: OnnxTarget, quantised: bool, front_laye
     view = _View(model)
     findings = [*_header(model, target), *_metadata(model), *_pairs(view, target)]
     if quantised:
-        findings += [*_layers(view, target), *_front(view, front_layers)]
+        findings += [*_layers(view, target), *_islands(view, float_layers)]
         if target.activation == "int8":
             findings += _fusions(view)
     return findings
@@ -119,7 +126,8 @@ def _pairs(view: _View, target: OnnxTarget) -> Iterator[str]:
 
 def _zero_point(view: _View, node: onnx.NodeProto, target: OnnxTarget) -> Iterator[str]:
     zero_point = view.constants.get(node.input[2]) if len(node.input) > 2 else None
-    if node.input[0] in view.constants:
+    stored = view.constants.get(node.input[0])
+    if stored is not None and (zero_point is None or stored.dtype.name != "uint8"):
         if zero_point is not None and zero_point.any():
             yield f"{node.name} gives a weight a zero point other than 0"
         return
@@ -141,7 +149,7 @@ def _closed(view: _View, quantize: onnx.NodeProto) -> Iterator[str]:
 
 
 def _axis(view: _View, node: onnx.NodeProto, scale: NDArray[Any]) -> Iterator[str]:
-    """One scale for an activation; for what is stored one, or one for each output channel, which is axis 0."""
+    """One scale for an activation; for what is stored one, or one for each output channel, axis 0 or 1."""
     if scale.ndim == 0:
         return
     if node.input[0] not in view.constants:
@@ -149,31 +157,32 @@ def _axis(view: _View, node: onnx.NodeProto, scale: NDArray[Any]) -> Iterator[st
         return
     axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
     shape = view.constants[node.input[0]].shape
-    if not shape or axis not in (0, -len(shape)) or shape[axis] != scale.size:
+    if not shape or axis not in (0, 1, -len(shape)) or shape[axis] != scale.size:
         yield f"{node.name} has {scale.size} scales along axis {axis} of {shape}"
+
+
+def _in_float(view: _View, node: onnx.NodeProto) -> bool:
+    return any(view.kind_behind(view.moved_from(name)) != "DequantizeLinear" for name in node.input[:2])
 
 
 def _layers(view: _View, target: OnnxTarget) -> Iterator[str]:
     for node in view.nodes:
-        if node.op_type not in _WEIGHTED or node.output[0] not in view.quantised:
+        if node.op_type not in _WEIGHTED or _in_float(view, node):
             continue
-        sources = [view.moved_from(name) for name in node.input[:2]]
-        if any(view.kind_behind(name) != "DequantizeLinear" for name in sources):
-            yield f"{node.name} does not read dequantised values on both sides: it would run in float"
-            continue
-        weight = view.constants.get(view.producer[sources[1]].input[0])
-        if weight is None or weight.dtype != np.int8:
+        source = view.producer[view.moved_from(node.input[1])].input[0]
+        is_product = node.op_type == "MatMul" and source not in view.constants
+        if not is_product and (source not in view.constants or view.constants[source].dtype != np.int8):
             yield f"the weight of {node.name} is not stored as int8"
         if len(node.input) > 2:
             yield from _bias(view, node, target)
 
 
-def _front(view: _View, expected: int) -> Iterator[str]:
-    found = [n.name for n in view.nodes if n.op_type in _WEIGHTED and n.output[0] not in view.quantised]
+def _islands(view: _View, expected: int) -> Iterator[str]:
+    found = [n.name for n in view.nodes if n.op_type in _WEIGHTED and _in_float(view, n)]
     if len(found) > expected:
         yield from (f"{name} does not read dequantised values on both sides: it would run in float" for name in found)
     elif len(found) < expected:
-        yield f"{len(found)} layers stand in front of the first quantiser, where the model has {expected}"
+        yield f"{len(found)} layers are in float, where the model has {expected}"
 
 
 def _bias(view: _View, node: onnx.NodeProto, target: OnnxTarget) -> Iterator[str]:

@@ -22,6 +22,7 @@ from edgekit.targets import OnnxTarget
 
 op: Any = opset18  # its stubs know no constants
 IR_VERSION = 10  # the newest that ONNX Runtime 1.20 and the parser of TensorRT 10 read
+_MOVES = ("Gather", "Transpose", "Reshape", "Unsqueeze", "Squeeze", "Slice", "Identity")
 _NUMPY = {"uint8": np.uint8, "int8": np.int8}
 
 
@@ -52,7 +53,32 @@ def to_onnx(graph: Graph, target: OnnxTarget) -> onnx.ModelProto:
             f"{target.name} needs opset {target.opset}, the exporter wrote {written}.",
             fix="An operator of this model has no form in that opset.",
         )
+    if target.activation == "uint8":
+        _store_unsigned(model, target.zero_point)
     return _clean(model)
+
+
+def _store_unsigned(model: onnx.ModelProto, zero_point: int) -> None:
+    """Stored activations in the type of the computed ones, so that ONNX Runtime joins both in integers.
+
+    They are told from weights by their single scale. Rows of a table are dequantised behind the Gather.
+    """
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    producers = {name: node for node in model.graph.node for name in node.output}
+    added = numpy_helper.from_array(np.array(zero_point, np.uint8), "stored_zero_point")
+    for node in model.graph.node:
+        if node.op_type != "DequantizeLinear" or len(tensors[node.input[1]].dims if node.input[1] in tensors else [0]):
+            continue
+        name = node.input[0]
+        while name in producers and producers[name].op_type in _MOVES:
+            name = producers[name].input[0]
+        if name in tensors and tensors[name].data_type in (onnx.TensorProto.INT8, onnx.TensorProto.UINT8):
+            node.input[2] = added.name
+            if tensors[name].data_type == onnx.TensorProto.INT8:
+                values = (numpy_helper.to_array(tensors[name]).astype(np.int16) + zero_point).astype(np.uint8)
+                tensors[name].CopyFrom(numpy_helper.from_array(values, name))
+    if any(added.name in node.input for node in model.graph.node):
+        model.graph.initializer.append(added)
 
 
 def _options(graph: Graph, target: OnnxTarget) -> dict[str, Any]:
@@ -142,13 +168,33 @@ def translations(target: OnnxTarget) -> dict[Callable[..., Any], Callable[..., A
             return op.GlobalAveragePool(x)  # which ONNX Runtime has in integers, unlike ReduceMean
         return op.ReduceMean(x, op.Constant(value_ints=list(dim or [])), keepdims=int(keepdim))
 
+    def scaled_matmul(a: Any, b: Any, scale: float) -> Any:
+        return op.Mul(op.MatMul(a, b), _float(scale))
+
+    def masked_softmax(x: Any, mask: Any = None) -> Any:
+        if mask is None:
+            return op.Softmax(x, axis=-1)
+        weights = op.Softmax(op.Where(mask, x, _float(np.finfo(np.float32).min)), axis=-1)
+        return op.Where(mask, weights, _float(0.0))
+
+    def l2_norm(x: Any, eps: float) -> Any:
+        length = op.ReduceL2(x, op.Constant(value_ints=[-1]), keepdims=1)
+        return op.Div(x, op.Max(length, _float(eps)))
+
     s8 = torch.ops.edgekit
     table = {
+        s8.scaled_matmul.default: scaled_matmul,
+        s8.masked_softmax.default: masked_softmax,
+        s8.l2_norm.default: l2_norm,
         s8.fake_quantize.default: fake_quantize,
         s8.dequantize.default: dequantize,
         torch.ops.aten.mean.dim: mean,
     }
     return table | ({torch.ops.aten.linear.default: linear} if target.activation == "uint8" else {})
+
+
+def _float(value: float) -> Any:
+    return op.Constant(value=numpy_helper.from_array(np.array(value, np.float32)))
 
 
 def _clean(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -9,11 +9,12 @@ fusions go. No pair is ever added.
 from __future__ import annotations
 
 import torch
-from torch import fx
+from torch import Tensor, fx
 
 from edgekit.errors import OperatorError
-from edgekit.fuse.lower import IntegerLayer, integer_layer, pool_geometry
-from edgekit.graph import Graph, edit, patterns
+from edgekit.fuse.rules.pools import pool_geometry
+from edgekit.fuse.rules.products import IntegerLayer, integer_layer
+from edgekit.graph import Graph, edit, kinds, patterns
 from edgekit.graph.patterns import Cell
 from edgekit.ops import numerics, window
 from edgekit.targets import OnnxTarget
@@ -31,8 +32,10 @@ def place(graph: Graph, target: OnnxTarget) -> Graph:
     placed = graph.copy().eval()
     _drop_training_only(placed)
     for cell in patterns.cells(placed):
-        if cell.body.target in patterns.WEIGHTED and not cell.is_input:
+        if kinds.kind_of(cell.body) is kinds.WEIGHTED and not cell.is_border:
             _store_integers(placed, cell, target)
+        elif cell.body.op == "get_attr":
+            _store_activation(placed, cell)
     rewrite = _for_onnxruntime if target.activation == "uint8" else _for_tensorrt
     rewrite(placed)
     return placed.refresh()
@@ -40,9 +43,9 @@ def place(graph: Graph, target: OnnxTarget) -> Graph:
 
 def _for_onnxruntime(graph: Graph) -> None:
     for cell in patterns.cells(graph):
-        if not cell.is_input:
+        if not cell.is_border:
             _check_pool(graph, cell)
-        _clamp_in_integers(graph, cell)
+            _clamp_in_integers(graph, cell)
 
 
 def _for_tensorrt(graph: Graph) -> None:
@@ -54,23 +57,36 @@ def _for_tensorrt(graph: Graph) -> None:
 
 def _store_integers(graph: Graph, cell: Cell, target: OnnxTarget) -> None:
     """The layer's weight as int8 and bias as int32 (or its exact float value), in place of the float parameters."""
-    layer, parts = integer_layer(graph, cell), edit.arguments(cell.body)
-    edit.set_argument(cell.body, "weight", _stored(graph, cell.body, "weight", layer.weight, layer.weight_scale))
+    layer, parts, axis = integer_layer(graph, cell), edit.arguments(cell.body), patterns.output_channels(cell.body)
+    edit.set_argument(cell.body, "weight", _stored(graph, cell.body, "weight", layer.weight, layer.weight_scale, axis))
     if parts["bias"] is not None:
         edit.set_argument(cell.body, "bias", _stored_bias(graph, cell.body, layer, target))
 
 
+def _store_activation(graph: Graph, cell: Cell) -> None:
+    """A stored tensor that takes part as an activation, or whose rows do, as int8; rows are dequantised one by one."""
+    scale, named = edit.get_tensor(graph.module, cell.scale), str(cell.body.target)
+    q = numerics.quantize(edit.get_tensor(graph.module, cell.body).detach(), scale)
+    stored = edit.add_tensor(graph.module, f"{named}_s8", q, cell.body)
+    for user in list(cell.end.users):
+        if user.target is aten.embedding.default:
+            user.replace_input_with(cell.end, stored)
+            real = edit.call_after(user, DEQUANTIZE, (user, cell.scale))
+            edit.replace_uses(user, real)
+    cell.end.replace_all_uses_with(edit.call_before(cell.end, DEQUANTIZE, (stored, cell.scale)))
+
+
 def _stored_bias(graph: Graph, body: fx.Node, layer: IntegerLayer, target: OnnxTarget) -> fx.Node:
-    scale = layer.input_scale * layer.weight_scale
+    scale = layer.input_scale * layer.channel_scale
     if target.bias == "int32":
         return _stored(graph, body, "bias", layer.bias, scale)
     return edit.add_tensor(graph.module, f"{body.name}.bias", numerics.dequantize(layer.bias, scale, 0), body)
 
 
-def _stored(graph: Graph, body: fx.Node, name: str, value: torch.Tensor, scale: torch.Tensor) -> fx.Node:
+def _stored(graph: Graph, body: fx.Node, name: str, value: Tensor, scale: Tensor, axis: int = 0) -> fx.Node:
     q = edit.add_tensor(graph.module, f"{body.name}.{name}", value, body)
     scale_node = edit.add_tensor(graph.module, f"{body.name}.{name}_scale", scale, body)
-    return edit.call_before(body, DEQUANTIZE, (q, scale_node, 0))
+    return edit.call_before(body, DEQUANTIZE, (q, scale_node, axis))
 
 
 def _clamp_in_integers(graph: Graph, cell: Cell) -> None:
@@ -87,7 +103,7 @@ def _check_pool(graph: Graph, cell: Cell) -> None:
     """ONNX Runtime 1.32 divides by a wrong number in integers where ``ceil_mode`` lets a last window hang over."""
     if cell.body.target is not aten.avg_pool2d.default:
         return
-    kernel, stride, padding = pool_geometry(graph, cell.body)[:3]
+    kernel, stride, padding = pool_geometry(cell.body)[:3]
     size, windows = (graph.shape(node)[2:] for node in (edit.input_node(cell.body), cell.body))
     if windows != window.output_size("avg_pool2d", size, kernel, stride, padding):
         raise OperatorError(
@@ -104,11 +120,11 @@ def _clamp_in_float(cell: Cell) -> None:
     """
     if cell.inner is not None:
         cell.inner.replace_all_uses_with(cell.body)
-    elif cell.body.target in patterns.CLAMPS:
+    elif patterns.is_clamp(cell.body):
         pair = edit.input_node(cell.body)
         if pair.target is patterns.FAKE_QUANTIZE and len(pair.users) == 1:
             body = edit.input_node(pair)
-            if body.target in patterns.RESCALED:
+            if patterns.can_clamp(body):
                 cell.body.replace_input_with(pair, body)
 
 
@@ -117,9 +133,9 @@ def _open_main_branch(cell: Cell) -> None:
 
     TensorRT fuses the addition into that convolution.
     """
-    if cell.body.target not in patterns.JOINS:
+    if cell.body.target not in patterns.JOINS or cell.is_border:
         return
-    operands = edit.operand(cell.body, 0), edit.operand(cell.body, 1)
+    operands = tuple(kinds.operands(cell.body))
     for pair, other in (operands, operands[::-1]):
         if pair is not other and pair.target is patterns.FAKE_QUANTIZE and len(pair.users) == 1:
             layer = edit.input_node(pair)

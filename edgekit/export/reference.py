@@ -21,14 +21,15 @@ DEQUANTIZE = torch.ops.edgekit.dequantize.default
 
 @dataclass(frozen=True)
 class Quantized:
-    """Integers q and the float64 scale (a scalar, or one for each index of axis 0) that makes them real."""
+    """Integers q and the float64 scale (a scalar, or one for each index of the axis) that makes them real."""
 
     q: Tensor
     scale: Tensor
+    axis: int | None = None
 
     def real(self) -> Tensor:
         """The real values in float64."""
-        return self.q.double() * numerics.along(self.scale, 0 if self.scale.dim() else None, self.q.dim())
+        return self.q.double() * numerics.along(self.scale, self.axis, self.q.dim())
 
 
 class TensorRTReference(fx.Interpreter):
@@ -40,12 +41,12 @@ class TensorRTReference(fx.Interpreter):
     def call_function(self, target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """One call, on integers where it has them."""
         if target is DEQUANTIZE:
-            return Quantized(args[0], args[1].double())
+            return Quantized(args[0], args[1].double(), args[2] if len(args) > 2 else None)
         if target is patterns.FAKE_QUANTIZE:
             return _quantize(_real(args[0]), args[1])
-        if target in patterns.WEIGHTED and isinstance(args[1], Quantized):
+        if target in patterns.WEIGHTED and all(isinstance(value, Quantized) for value in args[:2]):
             return _accumulate(target, *args)
-        return super().call_function(target, tuple(_real(a) for a in args), dict(kwargs))
+        return super().call_function(target, fx.node.map_aggregate(args, _real), dict(kwargs))
 
     def output(self, target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ARG002
         """The outputs as float64 tensors."""
@@ -62,7 +63,8 @@ def _accumulate(target: Any, x: Quantized, weight: Quantized, bias: Tensor | Non
     """The exact accumulator times both scales, plus the bias: what the layer hands on before any rounding."""
     sums: Tensor = target(x.q.double(), weight.q.double(), None, *geometry)
     axis = -1 if target is torch.ops.aten.linear.default else 1
-    result = sums * numerics.along(x.scale * weight.scale, axis, sums.dim())
+    scale = weight.scale.repeat(sums.shape[axis] // len(weight.scale))  # groups of a transposed one share theirs
+    result = sums * numerics.along(x.scale * scale, axis, sums.dim())
     return result if bias is None else result + numerics.along(_real(bias), axis, sums.dim())
 
 

@@ -54,7 +54,7 @@ def layer_errors(folded: Graph, quantised: Graph, integer: Graph, inputs: Sequen
     nodes = {node.name: node for node in integer.nodes}
     errors = []
     for cell in patterns.cells(quantised):
-        if not cell.is_input:
+        if not cell.is_border:
             scale = edit.get_tensor(quantised.module, cell.scale)
             node = nodes[cell.body.name]
             noise = sqnr_db(expected[cell.real.name], numerics.dequantize(got[node.name], scale))

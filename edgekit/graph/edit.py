@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -203,3 +203,19 @@ def _tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
         *module.named_parameters(remove_duplicate=False),
         *module.named_buffers(remove_duplicate=False),
     ]
+
+
+def module_paths(node: fx.Node) -> list[str]:
+    """The submodules of the user's model that a node comes from, the innermost last."""
+    return [path for path, _ in (node.meta.get("nn_module_stack") or {}).values() if path]
+
+
+def with_sources(nodes: Iterable[fx.Node]) -> set[fx.Node]:
+    """Nodes and all calls that they compute tensors from."""
+    found, waiting = set[fx.Node](), list(nodes)
+    while waiting:
+        here = waiting.pop()
+        if here.op == "call_function" and here not in found and isinstance(here.meta.get("val"), Tensor):
+            found.add(here)
+            waiting += here.all_input_nodes
+    return found

@@ -2,48 +2,64 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import fx, nn
 
 from edgekit.errors import CalibrationError
-from edgekit.graph import Graph, capture, edit
+from edgekit.graph import Graph, capture, cost, edit
 from edgekit.graph.canonical import fold_batch_norm
+from edgekit.graph.constants import fold_constants
+from edgekit.graph.explicit import write_out_attention
 from edgekit.options import QuantConfig
-from edgekit.quant import channels, correct, items, observe, place, preset
+from edgekit.quant import channels, correct, items, observe, preset
 from edgekit.quant.additions import make_exact
+from edgekit.quant.insert import insert
 from edgekit.quant.items import Item
+from edgekit.quant.plan import Plan, plan
 from edgekit.quant.preset import Balance
+from edgekit.quant.reciprocals import make_whole
 
-__all__ = ["QuantReport", "QuantResult", "check", "quantize"]
+__all__ = ["QuantReport", "QuantResult", "check", "prepare", "quantize"]
 
 
 @dataclass(frozen=True)
 class QuantReport:
-    """What calibration saw: samples, the scale of every quantised tensor, and tensors that were zero throughout.
+    """What calibration saw, and what stays in float.
 
-    ``balance`` says which stages of a preset had a part, and what each did.
+    Attributes:
+        samples: how many calibrated.
+        scales: of every quantised tensor, by the node that it is named after.
+        dead: tensors that were zero throughout.
+        balance: which stages of a preset had a part, and what each did.
+        kept_float: operators that stay in float, and why.
+        int8_macs: share of the multiply-accumulates whose layer is quantised; None for a net without any.
     """
 
     samples: int
     scales: dict[str, float]
     dead: tuple[str, ...]
     balance: Balance | None = None
+    kept_float: dict[str, str] = field(default_factory=dict)
+    int8_macs: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON values."""
         balance = {} if self.balance is None else {"balance": self.balance.to_json()}
-        return {"samples": self.samples, "scales": self.scales, "dead": list(self.dead)} | balance
+        placed = {"kept_float": self.kept_float, "int8_macs": self.int8_macs}
+        return {"samples": self.samples, "scales": self.scales, "dead": list(self.dead)} | placed | balance
 
 
 @dataclass(frozen=True)
 class QuantResult:
     """A graph with fake_quantize wherever int8 values will be, and the report on it.
 
-    ``reference`` is the float graph that it stands for, node by node: batch norm folded, channels rescaled.
+    ``reference`` is the float graph that it stands for, node by node: batch norm folded, attention written out,
+    channels rescaled.
     """
 
     graph: Graph
@@ -60,47 +76,78 @@ def quantize(
 ) -> QuantResult:
     """Quantise a copy of ``graph`` to symmetric INT8; its inputs and outputs stay float.
 
+    An operator without an integer form stays in float; the report says which and why, and a warning where it has
+    products.
+
     Args:
         graph: a float Graph, or a module together with ``example_inputs``.
         calibration: items of real inputs, each a tensor, a tuple or a dict by input name; the first dimension of each
             tensor is the batch.
-        config: observer, percentile, per-channel weights, preset, and whether fewer than 32 samples may do. A preset
-            that rescales channels runs the items once more, and keeps them all while it does.
+        config: observer, per-channel weights, preset, what stays in float, and whether fewer than 32 samples may do.
+            A preset that rescales channels runs the items once more, and keeps them all while it does.
 
     Raises:
         CalibrationError: for NaN, infinite values, a wrong shape or type, or fewer than 32 samples; names the sample.
-        OperatorError: for an operator without an integer form; names it and its source line.
+        OperatorError: under ``strict``, for an operator without an integer form; names it and its source line.
         NumericsError: for a layer whose sums int32 does not hold; names it and its source line.
     """
     config = config or QuantConfig()
-    source = graph if isinstance(graph, Graph) else capture(graph, example_inputs)
-    folded = fold_batch_norm(source)
-    choice = preset.choose(folded, config)
+    prepared = prepare(graph if isinstance(graph, Graph) else capture(graph, example_inputs))
+    choice = preset.choose(prepared, config)
     config = preset.configured(config, choice)
     calibration = list(calibration) if choice.needs_peaks else calibration
-    folded, rescaled = preset.rescale(folded, choice, calibration, config.smooth_alpha)
-    placed = place.plan(folded)
-    observers = {node: observe.make(config) for node in placed.observed}
-    inputs = preset.watchers(folded, choice)
-    samples = _watch(folded, channels.together(observers, inputs), calibration)
+    prepared, rescaled = preset.rescale(prepared, choice, calibration, config.smooth_alpha)
+    placed = plan(prepared, config.keep_float, config.strict)
+    observers = {named: observe.make(config) for named in dict.fromkeys(placed.observed.values())}
+    ranges = {node: observers[named] for node, named in placed.observed.items()}
+    inputs = preset.watchers(prepared, choice)
+    samples = _watch(prepared, channels.together(ranges, inputs), calibration)
     items.check_count(samples, config.allow_few)
-    scales = make_exact(placed, {node: observe.scale(observer) for node, observer in observers.items()})
-    dead = tuple(node.name for node, observer in observers.items() if observe.is_dead(observer))
-    means, reference = correct.means(inputs), folded.copy()
-    place.insert(folded, placed, scales, config.per_channel)
-    quantised, corrected = preset.correct_biases(folded, choice, means)
-    balance = Balance(choice, rescaled, corrected) if choice.any else None
-    report = QuantReport(samples, {node.name: float(scale) for node, scale in scales.items()}, dead, balance)
+    found = {named: observe.scale(observer) for named, observer in observers.items()}
+    scales = make_exact(placed, make_whole(placed, found))
+    means, reference, share = correct.means(inputs), prepared.copy(), _int8_share(prepared, placed)
+    insert(prepared, placed, scales, config.per_channel)
+    quantised, corrected = preset.correct_biases(prepared, choice, means)
+    report = QuantReport(
+        samples,
+        {node.name: float(scale) for node, scale in scales.items()},
+        tuple(node.name for node, observer in observers.items() if observe.is_dead(observer)),
+        Balance(choice, rescaled, corrected) if choice.any else None,
+        {node.name: reason for node, reason in placed.kept.items()},
+        share,
+    )
     return QuantResult(quantised, report, reference)
 
 
-def check(graph: Graph) -> None:
+def prepare(graph: Graph) -> Graph:
+    """A copy with batch norm folded, attention written out, and what depends on no input stored.
+
+    It is the float graph that the quantised one stands for.
+    """
+    folded = fold_batch_norm(graph)
+    if fold_constants(folded, learned=True):
+        folded.refresh()
+    return write_out_attention(folded)
+
+
+def check(graph: Graph, config: QuantConfig | None = None) -> None:
     """Refuse a graph that :func:`quantize` would refuse, before any data is at hand.
 
     Raises:
-        OperatorError: for an operator without an integer form; names it and its source line.
+        OperatorError: under ``strict``, for an operator without an integer form; names it and its source line.
     """
-    place.plan(fold_batch_norm(graph))
+    config = config or QuantConfig()
+    plan(prepare(graph), config.keep_float, config.strict)
+
+
+def _int8_share(graph: Graph, placed: Plan) -> float | None:
+    """Also warns of layers in float that nobody asked for."""
+    macs = {node: cost.macs(graph, node) for node in edit.calls(graph.module)}
+    total = sum(macs.values())
+    for node, reason in placed.kept.items():
+        if macs[node] and "asked" not in reason and "prepares" not in reason:
+            warnings.warn(f"{edit.describe(node)} stays in float: {reason}.", RuntimeWarning, stacklevel=3)
+    return sum(count for node, count in macs.items() if placed.is_integer(node)) / total if total else None
 
 
 def _watch(graph: Graph, observers: Mapping[fx.Node, channels.Sees], calibration: Iterable[Item]) -> int:

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, fx
 
-from edgekit.graph import edit, patterns
+from edgekit.graph import kinds
 from edgekit.ops import numerics
-from edgekit.quant.place import Plan
+from edgekit.quant.plan import Plan
 
 _FEWEST = 256  # steps; a smaller ratio would have to move too far
 Scales = dict[fx.Node, Tensor]
@@ -28,8 +28,8 @@ def make_exact(placed: Plan, scales: Scales) -> Scales:
     """
     scales, settled = dict(scales), set[fx.Node]()
     for node in reversed(placed.scale_of):
-        if node.target in patterns.JOINS and node not in placed.front:
-            sources = [placed.scale_of[edit.operand(node, index)] for index in (0, 1)]
+        if kinds.kind_of(node) is kinds.JOIN and placed.is_integer(node):
+            sources = [placed.scale_of[source] for source in kinds.operands(node)]
             settle(sources, scales[placed.scale_of[node]], scales, settled)
     return scales
 

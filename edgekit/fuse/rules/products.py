@@ -1,0 +1,116 @@
+"""Layers with weights, and products of two activations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx
+
+from edgekit.errors import NumericsError
+from edgekit.fuse.rules.rule import Rule
+from edgekit.fuse.work import Work
+from edgekit.graph import Graph, edit, kinds, patterns
+from edgekit.graph.patterns import Cell
+from edgekit.ops import numerics
+
+aten, s8 = torch.ops.aten, torch.ops.edgekit
+
+
+@dataclass(frozen=True)
+class IntegerLayer:
+    """A layer in integers: int8 weight, int32 bias [C], float32 weight scale (along its axis), and input scale."""
+
+    weight: Tensor
+    bias: Tensor
+    weight_scale: Tensor
+    input_scale: Tensor
+
+    @property
+    def channel_scale(self) -> Tensor:
+        """float32 [C]: the weight scale of every output channel; groups of a transposed convolution share theirs."""
+        return self.weight_scale.repeat(len(self.bias) // len(self.weight_scale))
+
+
+def integer_layer(graph: Graph, cell: Cell) -> IntegerLayer:
+    """Weight and bias of a weighted cell as its integer operator has them; export writes the same numbers."""
+    parts = edit.arguments(cell.body)
+    fake = edit.arguments(parts["weight"])
+    weight, weight_scale = (edit.get_tensor(graph.module, fake[name]).detach() for name in ("x", "scale"))
+    source = patterns.scale_node(patterns.bytes_of(edit.input_node(cell.body)))
+    input_scale = edit.get_tensor(graph.module, source).detach()
+    q = numerics.quantize(weight, weight_scale, fake["axis"], fake["lo"], fake["hi"])
+    groups = parts["groups"] if cell.body.target in patterns.TRANSPOSED else 1
+    layer = IntegerLayer(q, torch.zeros(groups * len(weight_scale), dtype=torch.int32), weight_scale, input_scale)
+    if parts["bias"] is None:
+        return layer
+    real = edit.get_tensor(graph.module, parts["bias"]).detach()
+    _check_sums(q.movedim(fake["axis"], 0), real, input_scale * layer.channel_scale)
+    return IntegerLayer(q, numerics.quantize_bias(real, input_scale, layer.channel_scale), weight_scale, input_scale)
+
+
+def _check_sums(q: Tensor, bias: Tensor, step: Tensor) -> None:
+    """A bias that was trained after its scale was chosen may have outgrown int32; every input must leave it room."""
+    numerics.check_scale(step, "the scale of the bias")
+    products = (-numerics.S8_MIN * q.double().abs().flatten(1).sum(1)).repeat(len(bias) // len(q))
+    largest = (bias.double() / step.double()).abs().round() + products
+    if not bool((largest < 2.0**31).all()):
+        raise NumericsError(
+            "the bias does not fit int32 beside the sum of products.",
+            "It changed since the scales were chosen.",
+            "Quantise the model again.",
+        )
+
+
+def _weighted(work: Work, cell: Cell) -> fx.Node:
+    layer, name = integer_layer(work.source, cell), cell.body.name
+    multiplier = numerics.multiplier(layer.input_scale, layer.channel_scale, work.scale(cell.end))
+    x, flat = (
+        work.value(edit.input_node(cell.body)),
+        cell.body.target
+        in (
+            aten.conv1d.default,
+            aten.conv_transpose1d.default,
+        ),
+    )
+    weight = layer.weight.unsqueeze(2) if flat else layer.weight
+    stored = (
+        work.stored(f"{name}.weight", weight),
+        work.stored(f"{name}.bias", layer.bias),
+        work.stored(f"{name}.multiplier", multiplier),
+    )
+    if cell.body.target is aten.linear.default:
+        return work.call(cell, s8.linear_s8.default, x, *stored, *work.bounds(cell))
+    geometry = _geometry(cell.body)
+    target = s8.conv_transpose2d_s8.default if cell.body.target in patterns.TRANSPOSED else s8.conv2d_s8.default
+    if not flat:
+        return work.call(cell, target, x, *stored, *geometry, *work.bounds(cell))
+    rows = work.step(target, work.step(aten.unsqueeze.default, x, 2), *stored, *geometry, *work.bounds(cell))
+    return work.call(cell, aten.squeeze.dim, rows, 2)
+
+
+def _geometry(body: fx.Node) -> tuple[object, ...]:
+    """The arguments behind the bias, for height and width; a line is one row."""
+    parts = edit.arguments(body)
+
+    def pair(name: str, row: int) -> list[int]:
+        values = [parts[name]] if isinstance(parts[name], int) else list(parts[name])
+        one_dimensional = body.target in (aten.conv1d.default, aten.conv_transpose1d.default)
+        return [row, *values] if one_dimensional else values * (2 // len(values))
+
+    stride, padding, dilation = pair("stride", 1), pair("padding", 0), pair("dilation", 1)
+    if body.target in patterns.TRANSPOSED:
+        return stride, padding, pair("output_padding", 0), parts["groups"], dilation
+    return stride, padding, dilation, parts["groups"]
+
+
+def _matmul(work: Work, cell: Cell) -> fx.Node:
+    first, second = kinds.operands(cell.body)
+    factor = edit.arguments(cell.body)["scale"] if cell.body.target is s8.scaled_matmul.default else 1.0
+    multiplier = numerics.product_multiplier(work.scale(first), work.scale(second), work.scale(cell.end), factor)
+    values = (work.value(first), work.value(second))
+    return work.call(cell, s8.matmul_s8.default, *values, multiplier, *work.bounds(cell))
+
+
+WEIGHTED = Rule("weighted", _weighted)
+MATMUL = Rule("matmul", _matmul)

@@ -1,0 +1,91 @@
+"""Attention written out, as quantisation wants it: two products of matrices with a softmax in between.
+
+Each gets a scale of its own. The scale of attention stays part of the first product, and the mask part of the softmax.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from edgekit.graph import edit
+from edgekit.graph.graph import Graph
+
+aten, own = torch.ops.aten, torch.ops.edgekit
+ATTENTION = aten.scaled_dot_product_attention.default
+_LEFT_OUT = -1e4  # an added mask holds 0 for what takes part and less than this for what does not
+
+
+def write_out_attention(graph: Graph) -> Graph:
+    """A copy of ``graph`` with every attention in steps, unless :func:`why_not_written_out` has a reason."""
+    graph = graph.copy().eval()
+    for node in edit.calls(graph.module):
+        if node.target is ATTENTION and not why_not_written_out(graph, node):
+            _write_out(graph, node)
+    return graph.refresh()
+
+
+def why_not_written_out(graph: Graph, node: fx.Node) -> str:
+    """Why an attention stays whole; empty if it does not."""
+    parts = edit.arguments(node)
+    mask = parts["attn_mask"]
+    if mask is None or mask.meta["val"].dtype is torch.bool:
+        return ""
+    if mask.op != "get_attr":
+        return "its mask is added to the scores and computed: only a mask of bool has an integer form"
+    values = edit.get_tensor(graph.module, mask)
+    plain = bool(((values == 0) | (values < _LEFT_OUT)).all())
+    return "" if plain else "its mask adds numbers to the scores"
+
+
+def _write_out(graph: Graph, node: fx.Node) -> None:
+    parts = edit.arguments(node)
+    query, key, value = parts["query"], parts["key"], parts["value"]
+    if parts["enable_gqa"]:
+        key, value = (_for_each_query(node, shared, query) for shared in (key, value))
+    width = graph.shape(query)[-1]
+    scale = 1 / math.sqrt(width) if parts["scale"] is None else float(parts["scale"])
+    transposed = _call(node, aten.transpose.int, key, -2, -1)
+    scores = _call(node, own.scaled_matmul.default, query, transposed, scale)
+    weights = _call(node, own.masked_softmax.default, scores, _mask(graph, node, query, key))
+    result = _call(node, aten.matmul.default, weights, value)
+    node.replace_all_uses_with(result)
+
+
+def _call(before: fx.Node, target: Any, *args: Any) -> fx.Node:
+    return edit.call_before(before, target, args)
+
+
+def _for_each_query(node: fx.Node, shared: fx.Node, query: fx.Node) -> fx.Node:
+    """Keys or values [N, G, T, d] of grouped heads repeated for every query head: [N, H, T, d]."""
+    groups, heads = (int(n.meta["val"].shape[-3]) for n in (shared, query))
+    if groups == heads:
+        return shared
+    once = _call(node, aten.unsqueeze.default, shared, 2)
+    each = _call(node, aten.expand.default, once, [-1, -1, heads // groups, -1, -1])
+    return _call(node, aten.flatten.using_ints, each, 1, 2)
+
+
+def _mask(graph: Graph, node: fx.Node, query: fx.Node, key: fx.Node) -> fx.Node | None:
+    parts = edit.arguments(node)
+    mask: fx.Node | None = parts["attn_mask"]
+    if mask is not None and mask.meta["val"].dtype is not torch.bool:
+        taken = edit.get_tensor(graph.module, mask) > _LEFT_OUT
+        mask = edit.add_tensor(graph.module, f"{mask.target}_taken", taken, node)
+    if not parts["is_causal"]:
+        return mask
+    causal = _causal(graph, node, query, key)
+    return causal if mask is None else _call(node, aten.logical_and.default, mask, causal)
+
+
+def _causal(graph: Graph, node: fx.Node, query: fx.Node, key: fx.Node) -> fx.Node:
+    """Bool [L, S]: no query sees a later key; stored where both lengths are fixed."""
+    sizes = [n.meta["val"].shape[-2] for n in (query, key)]
+    if all(isinstance(size, int) for size in sizes):
+        fixed: Tensor = torch.ones(*sizes, dtype=torch.bool).tril()
+        return edit.add_tensor(graph.module, f"{node.name}_causal", fixed, node)
+    steps = [_call(node, aten.arange.default, _call(node, aten.sym_size.int, n, -2)) for n in (query, key)]
+    return _call(node, aten.ge.Tensor, _call(node, aten.unsqueeze.default, steps[0], 1), steps[1])

@@ -1,0 +1,147 @@
+"""Why an operator has no integer form: one rule for each kind, the checks that placement makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import fx
+
+from edgekit.errors import NumericsError
+from edgekit.graph import Graph, edit, fold, kinds
+from edgekit.graph.patterns import output_channels
+from edgekit.ops import numerics
+
+aten = torch.ops.aten
+
+
+def why_not(graph: Graph, node: fx.Node) -> str:
+    """Why a call stays in float; empty if it has an integer form.
+
+    Raises:
+        NumericsError: for a layer whose sums int32 does not hold, with its source line.
+    """
+    kind = kinds.kind_of(node)
+    if node.target is aten.batch_norm.default:
+        return f"batch norm has an integer form only as part of the layer before it, and {fold.why_not_folded(node)}"
+    if kind is None:
+        return "the operator has no integer form"
+    if not kinds.operands(node):
+        return "it reads no activation"
+    return _not_float(node) or CHECKS.get(kind, _always)(graph, node)
+
+
+def _not_float(node: fx.Node) -> str:
+    other = [n.name for n in kinds.operands(node) if not kinds.is_float(n)]
+    return f"{other[0]} holds integers" if other else ""
+
+
+def _always(_: Graph, __: fx.Node) -> str:
+    return ""
+
+
+def _weighted(graph: Graph, node: fx.Node) -> str:
+    parts = edit.arguments(node)
+    if any(parts[name] is not None and parts[name].op != "get_attr" for name in ("weight", "bias")):
+        return "its weight or bias is computed, not stored"
+    if isinstance(parts.get("padding"), str):
+        return "its padding is a word"
+    weight = edit.get_tensor(graph.module, parts["weight"])
+    fan_in = weight.movedim(output_channels(node), 0)[0].numel()
+    return _within_int32(node, fan_in)
+
+
+def _within_int32(node: fx.Node, fan_in: int) -> str:
+    try:
+        numerics.check_reduction(fan_in)
+    except NumericsError as error:
+        raise error.at(edit.describe(node)) from error
+    return ""
+
+
+def _matmul(graph: Graph, node: fx.Node) -> str:
+    first, second = kinds.operands(node)
+    if min(len(graph.shape(first)), len(graph.shape(second))) < 2:
+        return "a product with a vector has no integer form"
+    return _within_int32(node, graph.shape(first)[-1])
+
+
+def _two_operands(_: Graph, node: fx.Node) -> str:
+    parts = edit.arguments(node)
+    if len(kinds.operands(node)) != 2:
+        return "one side of it is a number that is computed"
+    if parts.get("alpha", 1) != 1:
+        return "an addition with alpha has no integer form"
+    return ""
+
+
+def _unary(_: Graph, node: fx.Node) -> str:
+    computed = [a for a in (*node.args[1:], *node.kwargs.values()) if isinstance(a, fx.Node)]
+    return "its other argument is computed" if computed else ""
+
+
+def _prelu(_: Graph, node: fx.Node) -> str:
+    slope = edit.arguments(node)["weight"]
+    return "" if slope.op == "get_attr" else "its slope is computed, not stored"
+
+
+def _reduce(_: Graph, node: fx.Node) -> str:
+    parts = edit.arguments(node)
+    return "it changes the type" if parts.get("dtype") not in (None, torch.float32) else ""
+
+
+def _softmax(graph: Graph, node: fx.Node) -> str:
+    if node.target is not aten.softmax.int:
+        return ""
+    parts, rank = edit.arguments(node), len(graph.shape(edit.input_node(node)))
+    if parts["dim"] % rank != rank - 1:
+        return "only a softmax over the last dimension has an integer form"
+    return "it changes the type" if parts["dtype"] not in (None, torch.float32) else ""
+
+
+def _norm(_: Graph, node: fx.Node) -> str:
+    parts = edit.arguments(node)
+    named: list[Any] = [parts.get("weight"), parts.get("bias")]
+    if any(isinstance(n, fx.Node) and n.op != "get_attr" for n in named):
+        return "its gain or offset is computed, not stored"
+    if parts.get("use_input_stats") is False:
+        return "it normalises with running statistics"
+    return ""
+
+
+def _embedding(_: Graph, node: fx.Node) -> str:
+    table = edit.arguments(node)["weight"]
+    return "" if table.op == "get_attr" else "its table is computed, not stored"
+
+
+def _move(_: Graph, node: fx.Node) -> str:
+    parts = edit.arguments(node)
+    if node.target is aten.pad.default and parts["mode"] != "constant":
+        return f"padding of the kind {parts['mode']} has no integer form"
+    if node.target is aten.index.Tensor and any(n is None for n in parts["indices"]):
+        return "it indexes behind the first dimension"
+    return ""
+
+
+def _pool(graph: Graph, node: fx.Node) -> str:
+    rank = 4 if node.target is aten.avg_pool2d.default else 3
+    return "" if len(graph.shape(edit.input_node(node))) == rank else "only pools of a batch have an integer form"
+
+
+CHECKS: dict[kinds.Kind, Callable[[Graph, fx.Node], str]] = {
+    kinds.WEIGHTED: _weighted,
+    kinds.MATMUL: _matmul,
+    kinds.BATCHED: _matmul,
+    kinds.SCALED: _matmul,
+    kinds.JOIN: _two_operands,
+    kinds.MULTIPLY: _two_operands,
+    kinds.POOL: _pool,
+    kinds.REDUCE: _reduce,
+    kinds.UNARY: _unary,
+    kinds.PRELU: _prelu,
+    kinds.SOFTMAX: _softmax,
+    kinds.NORM: _norm,
+    kinds.EMBEDDING: _embedding,
+    kinds.MOVE: _move,
+}
