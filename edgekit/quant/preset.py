@@ -1,9 +1,9 @@
 """Presets: which of equalisation, smoothing, bias correction and observer a net gets, chosen by its family.
 
-Convolutional nets and one small transformer were measured with ``benchmarks/accuracy.py``; the rows for dense and recurrent
-nets are arguments, not measurements. With one scale for each output channel of a weight, equalised
-weights gain little, and what is left to even out are activations: that is what smoothing does, so ``balanced`` takes it
-for convolutions, too. Equalisation stays for those who have no data to trust, and is asked for by name.
+Convolutional nets and one small transformer were measured with ``benchmarks/accuracy.py``; the rows for dense and
+recurrent nets are arguments, not measurements. With one scale for each output channel of a weight, equalised weights
+gain little, and what is left to even out are activations: that is what smoothing does, so ``balanced`` takes it for
+convolutions, too. Equalisation stays for those who have no data to trust, and is asked for by name.
 """
 
 from __future__ import annotations
