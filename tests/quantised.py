@@ -149,7 +149,7 @@ def build(model: nn.Module) -> nn.Module:
             fan_in = value[0].numel() if value.dim() > 1 else 4
             value.copy_(torch.randn(value.shape, generator=generator) / fan_in**0.5)
         for layer in model.modules():
-            if isinstance(layer, nn.BatchNorm2d):
+            if isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)) and layer.track_running_stats:
                 layer.weight.uniform_(0.5, 1.5, generator=generator)
                 layer.running_mean.normal_(std=0.3, generator=generator)  # type: ignore[union-attr]
                 layer.running_var.uniform_(0.5, 2, generator=generator)  # type: ignore[union-attr]

@@ -233,19 +233,23 @@ def refused(forward: Callable[..., Any], **layers: nn.Module) -> nn.Module:
 
 
 REFUSED: dict[str, tuple[nn.Module, tuple[int, ...], str]] = {
-    "softmax of rows": (
-        refused(lambda m, x: m["a"](x).softmax(1), a=nn.Linear(4, 4)),
-        (3, 4),
-        r"softmax.*last dimension",
+    "interpolation": (
+        refused(lambda m, x: functional.interpolate(m["a"](x), scale_factor=2, mode="bilinear"), a=conv(3, 3)),
+        (3, 4, 4),
+        r"upsample_bilinear2d.*values between others",
+    ),
+    "quotient": (
+        refused(lambda m, x: m["a"](x) / (m["a"](x).abs() + 1), a=nn.Linear(4, 4)),
+        (4,),
+        r"div.*quotients of small values",
     ),
     "running sum": (refused(lambda m, x: m["a"](x).cumsum(1), a=nn.Linear(4, 4)), (4,), r"cumsum.*no integer form"),
-    "batch norm first": (nn.Sequential(nn.BatchNorm2d(3), conv(3, 2)), (3, 5, 5), r"batch_norm.*not a convolution"),
-    "batch norm of a shared layer": (
-        refused(lambda m, x: (lambda y: m["b"](y) + y)(m["a"](x)), a=conv(3, 3), b=nn.BatchNorm2d(3)),
+    "batch norm first": (nn.Sequential(nn.BatchNorm2d(3), conv(3, 2)), (3, 5, 5), r"batch_norm.*normalises an input"),
+    "batch norm of the batch": (
+        nn.Sequential(conv(3, 3), nn.ReLU(), nn.BatchNorm2d(3, track_running_stats=False)),
         (3, 5, 5),
-        r"batch_norm.*other users",
+        r"batch_norm.*no running statistics",
     ),
-    "alpha": (refused(lambda m, x: torch.add(m["a"](x), x, alpha=2), a=conv(3, 3)), (3, 5, 5), r"add .*alpha"),
 }
 
 

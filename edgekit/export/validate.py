@@ -179,7 +179,16 @@ def _is_exact(cell: patterns.Cell) -> bool:
     return kind in _EXACT or (kind is kinds.JOIN and body.target is torch.ops.aten.add.Tensor)
 
 
-_EXACT = (kinds.MULTIPLY, kinds.UNARY, kinds.MOVE, kinds.MOVE_INPUT, kinds.JOINED, kinds.EMBEDDING, kinds.IDENTITY)
+_EXACT = (
+    kinds.MULTIPLY,
+    kinds.UNARY,
+    kinds.MOVE,
+    kinds.MOVE_INPUT,
+    kinds.CHOICE,
+    kinds.JOINED,
+    kinds.EMBEDDING,
+    kinds.IDENTITY,
+)
 
 
 def _outputs(result: Any) -> list[NDArray[Any]]:

@@ -52,6 +52,7 @@ NORM = Kind("norm", ("input",))
 L2_NORM = Kind("norm", ("x",))
 MOVE = Kind("move", shares=True)
 MOVE_INPUT = Kind("move", ("input",), shares=True)
+CHOICE = Kind("move", ("self", "other"), shares=True)  # each result is the byte of one of the two
 JOINED = Kind("concat", ("tensors",), shares=True)
 EMBEDDING = Kind("embedding", ("weight",), shares=True)
 IDENTITY = Kind("identity", ("input",), shares=True)  # in inference
@@ -64,6 +65,8 @@ UNARY_OPERATORS = (
     aten.neg.default, aten.square.default, aten.reciprocal.default, aten.sin.default, aten.cos.default,
     aten.pow.Tensor_Scalar, aten.rsub.Scalar, aten.hardshrink.default, aten.softshrink.default, aten.sign.default,
     aten.add.Scalar, aten.sub.Scalar, aten.mul.Scalar, aten.div.Scalar, aten.floor.default, aten.round.default,
+    aten.ceil.default, aten.trunc.default, aten.threshold.default, aten.log1p.default, aten.expm1.default,
+    aten.atan.default,
 )  # fmt: skip
 WITH_A_NUMBER = (aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.div.Tensor)  # unary where the other is one
 MOVES = (
@@ -74,7 +77,10 @@ MOVES = (
     aten.constant_pad_nd.default, aten.pad.default, aten.reflection_pad1d.default, aten.reflection_pad2d.default,
     aten.replication_pad1d.default, aten.replication_pad2d.default, aten.max_pool2d.default, aten.max_pool1d.default,
     aten.upsample_nearest1d.default, aten.upsample_nearest2d.default, aten.upsample_nearest1d.vec,
-    aten.upsample_nearest2d.vec, aten.unflatten.int, aten.index.Tensor,
+    aten.upsample_nearest2d.vec, aten._upsample_nearest_exact1d.vec, aten._upsample_nearest_exact2d.vec,
+    aten.upsample_nearest3d.vec, aten.unflatten.int, aten.index.Tensor, aten.repeat_interleave.self_int,
+    aten.tile.default, aten.expand_as.default, aten.tril.default, aten.triu.default, aten.amax.default,
+    aten.amin.default,
 )  # fmt: skip
 IDENTITIES = (
     aten.dropout.default, aten.feature_dropout.default, aten.alpha_dropout.default,
@@ -96,6 +102,7 @@ KINDS: dict[object, Kind] = {
     **dict.fromkeys((aten.layer_norm.default, aten.rms_norm.default, aten.group_norm.default), NORM),
     aten.instance_norm.default: NORM,
     **dict.fromkeys(MOVES, MOVE),
+    **dict.fromkeys((aten.maximum.default, aten.minimum.default), CHOICE),
     **dict.fromkeys((aten.cat.default, aten.stack.default), JOINED),
     aten.embedding.default: EMBEDDING,
     **dict.fromkeys(IDENTITIES, IDENTITY),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, fx
@@ -60,9 +61,14 @@ def clamp_bounds(node: fx.Node) -> tuple[float, float]:
 
 
 def apply_unary(node: fx.Node, values: Tensor) -> Tensor:
-    """The function of a unary call on other values, in their precision."""
-    result: Tensor = node.target(values, *node.args[1:], **node.kwargs)  # type: ignore[operator]
+    """The function of a unary call on other values, in their precision; its numbers are those of float32."""
+    args, kwargs = fx.node.map_aggregate((node.args[1:], node.kwargs), _as_float32)
+    result: Tensor = node.target(values, *args, **kwargs)  # type: ignore[operator]
     return result
+
+
+def _as_float32(value: Any) -> Any:
+    return float(torch.tensor(value, dtype=torch.float32)) if isinstance(value, float) else value
 
 
 def output_channels(layer: fx.Node) -> int:

@@ -15,6 +15,7 @@ from edgekit.graph import Graph, capture, cost, edit
 from edgekit.graph.canonical import fold_batch_norm
 from edgekit.graph.constants import fold_constants
 from edgekit.graph.explicit import write_out_attention
+from edgekit.graph.steps import in_steps
 from edgekit.options import QuantConfig
 from edgekit.quant import channels, correct, items, observe, preset
 from edgekit.quant.additions import make_exact
@@ -127,7 +128,7 @@ def prepare(graph: Graph) -> Graph:
     folded = fold_batch_norm(graph)
     if fold_constants(folded, learned=True):
         folded.refresh()
-    return write_out_attention(folded)
+    return write_out_attention(in_steps(folded))
 
 
 def check(graph: Graph, config: QuantConfig | None = None) -> None:

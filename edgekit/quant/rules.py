@@ -9,11 +9,19 @@ import torch
 from torch import fx
 
 from edgekit.errors import NumericsError
-from edgekit.graph import Graph, edit, fold, kinds
+from edgekit.graph import Graph, edit, kinds, steps
 from edgekit.graph.patterns import output_channels
 from edgekit.ops import numerics
 
 aten = torch.ops.aten
+_REASONS: dict[object, str] = {
+    **dict.fromkeys(
+        (aten.upsample_linear1d.vec, aten.upsample_bilinear2d.vec, aten.upsample_bicubic2d.vec),
+        "it computes values between others, which every runtime does in float",
+    ),
+    aten.div.Tensor: "quotients of small values would need more than 8 bits",
+}
+_FILLED = (aten.masked_fill.Scalar, aten.masked_fill.Tensor, aten.where.self, aten.where.ScalarOther)
 
 
 def why_not(graph: Graph, node: fx.Node) -> str:
@@ -24,9 +32,9 @@ def why_not(graph: Graph, node: fx.Node) -> str:
     """
     kind = kinds.kind_of(node)
     if node.target is aten.batch_norm.default:
-        return f"batch norm has an integer form only as part of the layer before it, and {fold.why_not_folded(node)}"
+        return f"batch norm has an integer form only as a layer or a part of one, and {steps.why_no_layer(node)}"
     if kind is None:
-        return "the operator has no integer form"
+        return _REASONS.get(node.target, "the operator has no integer form")
     if not kinds.operands(node):
         return "it reads no activation"
     return _not_float(node) or CHECKS.get(kind, _always)(graph, node)
@@ -92,6 +100,8 @@ def _reduce(_: Graph, node: fx.Node) -> str:
 
 
 def _softmax(graph: Graph, node: fx.Node) -> str:
+    if edit.is_call(node.args[0], *_FILLED):
+        return "its input is filled in by a mask of an unknown form"
     if node.target is not aten.softmax.int:
         return ""
     parts, rank = edit.arguments(node), len(graph.shape(edit.input_node(node)))
@@ -116,11 +126,9 @@ def _embedding(_: Graph, node: fx.Node) -> str:
 
 
 def _move(_: Graph, node: fx.Node) -> str:
-    parts = edit.arguments(node)
-    if node.target is aten.pad.default and parts["mode"] != "constant":
-        return f"padding of the kind {parts['mode']} has no integer form"
-    if node.target is aten.index.Tensor and any(n is None for n in parts["indices"]):
-        return "it indexes behind the first dimension"
+    indices = edit.arguments(node)["indices"] if node.target is aten.index.Tensor else []
+    if any(n is not None and n.meta["val"].dtype is torch.bool for n in indices):
+        return "how many values it takes depends on the data"
     return ""
 
 
@@ -144,4 +152,5 @@ CHECKS: dict[kinds.Kind, Callable[[Graph, fx.Node], str]] = {
     kinds.NORM: _norm,
     kinds.EMBEDDING: _embedding,
     kinds.MOVE: _move,
+    kinds.CHOICE: _two_operands,
 }

@@ -10,21 +10,23 @@ from torch import fx
 from edgekit.fuse.rules.pools import as_rows, pair
 from edgekit.fuse.rules.rule import Rule, same_scale
 from edgekit.fuse.work import Work
-from edgekit.graph import edit, kinds
+from edgekit.graph import edit, patterns
 from edgekit.graph.patterns import Cell
 from edgekit.ops import numerics
 
 aten, s8 = torch.ops.aten, torch.ops.edgekit
 _UNSIGNED_ONLY = (
     aten.upsample_nearest1d.default, aten.upsample_nearest2d.default, aten.upsample_nearest1d.vec,
-    aten.upsample_nearest2d.vec,
+    aten.upsample_nearest2d.vec, aten._upsample_nearest_exact1d.vec, aten._upsample_nearest_exact2d.vec,
+    aten.upsample_nearest3d.vec,
 )  # fmt: skip  # torch has these for uint8, not for int8; the bits are the same
+_PADS = (aten.constant_pad_nd.default, aten.pad.default)
 
 
 def _move(work: Work, cell: Cell) -> fx.Node:
     if cell.body.target in (aten.max_pool2d.default, aten.max_pool1d.default):
         return _max_pool(work, cell)
-    if cell.body.target in (aten.constant_pad_nd.default, aten.pad.default):
+    if edit.arguments(cell.body).get("mode", "constant") == "constant" and cell.body.target in _PADS:
         return _pad(work, cell)
     if cell.body.target in _UNSIGNED_ONLY:
         source = work.step(aten.view.dtype, work.value(edit.input_node(cell.body)), torch.uint8)
@@ -34,10 +36,8 @@ def _move(work: Work, cell: Cell) -> fx.Node:
 
 
 def _as_it_is(work: Work, cell: Cell) -> fx.Node:
-    moved = set(kinds.operands(cell.body))
-
     def argument(node: fx.Node) -> fx.Node:
-        return work.value(node) if node in moved else work.plain(node)
+        return work.value(node) if patterns.bytes_of(node) in work.values else work.plain(node)
 
     args: Any = fx.map_arg(cell.body.args, argument)
     return work.call(cell, edit.overload(cell.body), *args)

@@ -21,7 +21,7 @@ aten = torch.ops.aten
 Builder = Callable[[fx.Node], fx.Node]  # makes the mask in front of a node
 ATTENTION = aten.scaled_dot_product_attention.default
 HIDDEN = -1e4  # what is added to a score so that it takes no part is at most this
-_MOVES = (
+MOVES = (
     aten.reshape.default, aten.expand.default, aten.expand_as.default, aten.slice.Tensor, aten.select.int,
     aten.transpose.int, aten.permute.default, aten.flatten.using_ints, aten.repeat.default,
 )  # fmt: skip
@@ -34,7 +34,7 @@ def keep(node: fx.Node) -> Builder | None:
         return lambda _: node
     if node.op == "get_attr":
         return _stored(node)
-    if edit.is_call(node, *_MOVES):
+    if edit.is_call(node, *MOVES):
         return _moved(node, keep(edit.input_node(node)))
     if edit.is_call(node, aten.to.dtype) and value.is_floating_point():
         source = edit.input_node(node)

@@ -19,10 +19,11 @@ aten = torch.ops.aten
 
 
 class _Norm(NamedTuple):
-    """What is normalised, and what keeps the divisor from 0."""
+    """What is normalised, what keeps the divisor from 0, and along which axis."""
 
     x: fx.Node
     eps: float
+    axis: int = -1
 
 
 def _quotient(node: fx.Node) -> tuple[fx.Node, fx.Node] | None:
@@ -34,9 +35,15 @@ def _quotient(node: fx.Node) -> tuple[fx.Node, fx.Node] | None:
 
 
 def _over_last(node: fx.Node, dims: Any, keepdim: Any) -> bool:
+    last: int = edit.input_node(node).meta["val"].dim() - 1
+    return _axis(node, dims, keepdim) == last
+
+
+def _axis(node: fx.Node, dims: Any, keepdim: Any) -> int | None:
+    """The one axis that a reduction keeps as one value."""
     rank: int = edit.input_node(node).meta["val"].dim()
     listed = [dims] if isinstance(dims, int) else list(dims or [])
-    return bool(keepdim) and [dim % rank for dim in listed] == [rank - 1]
+    return listed[0] % rank if keepdim and len(listed) == 1 else None
 
 
 def _squared(node: fx.Node | None, *reductions: object) -> fx.Node | None:
@@ -126,8 +133,8 @@ def _to_eps(_: Graph, node: fx.Node) -> None:
     edit.set_argument(node, "eps", torch.finfo(edit.input_node(node).meta["val"].dtype).eps)
 
 
-def _l2(node: fx.Node) -> _Norm | None:
-    """``x / max(||x||, eps)``, the divisor spread over x or not."""
+def l2(node: fx.Node) -> _Norm | None:
+    """``x / max(||x||, eps)``, the divisor spread over x or not; along any one axis."""
     parts = _quotient(node)
     if parts is None:
         return None
@@ -140,25 +147,28 @@ def _l2(node: fx.Node) -> _Norm | None:
         if low is None or bounds["max"] is not None:
             return None
         eps, below = low, edit.input_node(below)
-    return _Norm(x, eps) if _length_of(below) is x else None
+    axis = _axis_of_length(below, x)
+    return None if axis is None else _Norm(x, eps, axis)
 
 
-def _length_of(node: fx.Node) -> fx.Node | None:
-    """The x of its euclidean length over the last dimension."""
-    if edit.is_call(node, aten.linalg_vector_norm.default, aten.norm.ScalarOpt_dim):
+def _axis_of_length(node: fx.Node, x: fx.Node) -> int | None:
+    """The axis along which ``node`` is the euclidean length of x."""
+    if edit.is_call(node, aten.linalg_vector_norm.default, aten.norm.ScalarOpt_dim) and edit.input_node(node) is x:
         parts = edit.arguments(node)
         order = parts["ord"] if node.target is aten.linalg_vector_norm.default else parts["p"]
-        plain = order == 2 and parts.get("dtype") is None and _over_last(node, parts["dim"], parts["keepdim"])
-        return edit.input_node(node) if plain else None
-    return _squared(argument_of(node, aten.sqrt.default), aten.sum.dim_IntList)
+        plain = order == 2 and parts.get("dtype") is None
+        return _axis(node, parts["dim"], parts["keepdim"]) if plain else None
+    squares = argument_of(node, aten.sqrt.default)
+    return x.meta["val"].dim() - 1 if _squared(squares, aten.sum.dim_IntList) is x else None
 
 
 def _is_l2(node: fx.Node) -> bool:
-    return _l2(node) is not None
+    norm = l2(node)
+    return norm is not None and norm.axis == node.meta["val"].dim() - 1
 
 
 def _to_l2(_: Graph, node: fx.Node) -> None:
-    norm = _l2(node)
+    norm = l2(node)
     assert norm is not None
     become(node, torch.ops.edgekit.l2_norm.default, norm.x, norm.eps)
 

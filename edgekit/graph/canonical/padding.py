@@ -8,7 +8,7 @@ import torch
 from torch import fx
 
 from edgekit.graph import edit
-from edgekit.graph.canonical.rule import Rule, become, calls_of
+from edgekit.graph.canonical.rule import Rule, always, become, calls_of
 from edgekit.graph.graph import Graph
 
 aten = torch.ops.aten
@@ -43,4 +43,13 @@ def _to_numbers(_: Graph, node: fx.Node) -> None:
     become(node, _NUMBERED[node.target], *operands, parts["stride"], padding, parts["dilation"], parts["groups"])
 
 
+def _pad_first(_: Graph, node: fx.Node) -> None:
+    parts, totals = edit.arguments(node), _totals(node)
+    sides = [side for total in reversed(totals) for side in (total // 2, total - total // 2)]
+    padded = edit.call_before(node, aten.constant_pad_nd.default, (parts["input"], sides))
+    operands, none = (padded, parts["weight"], parts["bias"]), [0] * len(totals)
+    become(node, _NUMBERED[node.target], *operands, parts["stride"], none, parts["dilation"], parts["groups"])
+
+
+ONE_SIDED = Rule("named padding that differs by side", calls_of(*_NUMBERED), always, _pad_first)  # not for training
 RULES = (Rule("named padding", calls_of(*_NUMBERED), _one_sided, _to_numbers),)

@@ -1,6 +1,9 @@
-"""``mean`` for global pools, ``avg_pool2d`` for adaptive ones whose windows are all alike."""
+"""``mean`` for global pools, ``avg_pool2d`` and ``max_pool2d`` for adaptive ones whose windows are all alike."""
 
 from __future__ import annotations
+
+import operator
+from typing import Any
 
 import torch
 from torch import fx
@@ -40,19 +43,44 @@ def _to_mean(_: Graph, node: fx.Node) -> None:
 
 
 def _uneven(node: fx.Node) -> str:
-    image, wanted = edit.input_node(node).meta["val"], edit.arguments(node)["output_size"]
-    sizes = list(image.shape[-2:])
+    wanted = edit.arguments(node)["output_size"]
+    sizes = list(edit.input_node(node).meta["val"].shape[-len(wanted) :])
     if not all(isinstance(size, int) for size in sizes):
-        return "height or width is dynamic"
+        return "the size of what it sees is dynamic"
     if any(size % out for size, out in zip(sizes, wanted, strict=True)):
         return "its windows differ in size"
     return ""
 
 
+def _window(node: fx.Node) -> list[int]:
+    wanted = edit.arguments(node)["output_size"]
+    sizes = edit.input_node(node).meta["val"].shape[-len(wanted) :]
+    return [size // out for size, out in zip(sizes, wanted, strict=True)]
+
+
 def _to_windows(_: Graph, node: fx.Node) -> None:
-    sizes, wanted = edit.input_node(node).meta["val"].shape[-2:], edit.arguments(node)["output_size"]
-    window = [size // out for size, out in zip(sizes, wanted, strict=True)]
+    window = _window(node)
     become(node, aten.avg_pool2d.default, node.args[0], window, window)
+
+
+def _is_adaptive_maximum(node: fx.Node) -> bool:
+    return edit.is_call(node, operator.getitem) and node.args[1:] == (0,) and edit.is_call(node.args[0], *_MAXIMA)
+
+
+def _uneven_maximum(node: fx.Node) -> str:
+    return _uneven(edit.input_node(node))
+
+
+def _to_maximum(_: Graph, node: fx.Node) -> None:
+    pool = edit.input_node(node)
+    window = _window(pool)
+    become(node, _MAXIMA[pool.target], pool.args[0], window, window)
+
+
+_MAXIMA: dict[Any, Any] = {
+    aten.adaptive_max_pool1d.default: aten.max_pool1d.default,
+    aten.adaptive_max_pool2d.default: aten.max_pool2d.default,
+}
 
 
 def _not_a_sequence(node: fx.Node) -> str:
@@ -68,5 +96,6 @@ def _to_mean_of_time(_: Graph, node: fx.Node) -> None:
 RULES = (
     Rule("global pool as mean", _is_global_pool, _not_spatial_mean, _to_mean, reshapes=True),
     Rule("even pool as windows", calls_of(aten.adaptive_avg_pool2d.default), _uneven, _to_windows),
+    Rule("even maxima as windows", _is_adaptive_maximum, _uneven_maximum, _to_maximum),
     Rule("pool of time as mean", calls_of(aten.adaptive_avg_pool1d.default), _not_a_sequence, _to_mean_of_time),
 )

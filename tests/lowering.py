@@ -1,0 +1,134 @@
+"""Tables of small nets, one for each rule of lowering: a table is captured, quantised and exported as one net.
+
+Every case has an input and an output of its own in that net, so that each is looked at alone, though all are made once.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import pytest
+import torch
+from quantised import Written, build, items
+from torch import Tensor, fx, nn
+
+import edgekit as ek
+from edgekit import device, fuse
+from edgekit.export import ExportReport
+from edgekit.graph import Graph, edit
+from edgekit.ops import dispatch
+
+Layers = nn.ModuleDict
+needs_vnni = pytest.mark.skipif(not device.has_vnni(), reason="without VNNI, ONNX Runtime's INT8 saturates at 16 bits")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A net for one rule.
+
+    Attributes:
+        function: of its layers and its input.
+        operators: every call of its part of the integer graph between the input's quantise and the output's dequantise.
+        layers: makes the layers.
+        shape: of one item.
+        decibels: signal to noise that the golden keeps to the fake-quantised graph.
+    """
+
+    function: Callable[[Layers, Tensor], object]
+    operators: str
+    layers: Callable[[], dict[str, nn.Module]] = dict
+    shape: tuple[int, ...] = (4, 8, 6)
+    decibels: float = 40.0
+
+    def net(self) -> nn.Module:
+        """The net with weights that are not those of a fresh layer."""
+        return build(Written(self.function, **self.layers()))
+
+
+class _Side(nn.Module):
+    """Nets side by side."""
+
+    def __init__(self, nets: list[nn.Module]) -> None:
+        super().__init__()
+        self.nets = nn.ModuleList(nets)
+
+    def forward(self, *inputs: Tensor) -> tuple[object, ...]:
+        return tuple(net(x) for net, x in zip(self.nets, inputs, strict=True))
+
+
+@dataclass
+class Table:
+    """Cases that share one capture, one quantised graph, one golden and one file."""
+
+    cases: Mapping[str, Case]
+    options: dict[str, object] = field(default_factory=dict)
+    folder: tempfile.TemporaryDirectory[str] = field(default_factory=tempfile.TemporaryDirectory)
+
+    def inputs(self, count: int = 64, seed: int = 0, spread: float = 1.0) -> tuple[Tensor, ...]:
+        """One tensor for each case."""
+        return tuple(items(case.shape, count, seed + i, spread) for i, case in enumerate(self.cases.values()))
+
+    @cached_property
+    def quantised(self) -> Graph:
+        """The quantised graph; ``strict`` refuses a case that has an operator in float."""
+        side, values = _Side([case.net() for case in self.cases.values()]).eval(), self.inputs()
+        config = ek.QuantConfig(**({"strict": True} | self.options))  # type: ignore[arg-type]
+        return ek.quantize(ek.capture(side, values), [values], config).graph
+
+    @cached_property
+    def lowered(self) -> fuse.Lowered:
+        """The golden and the report on it."""
+        return fuse.lowered(self.quantised)
+
+    def operators(self, name: str) -> list[str]:
+        """The calls that the golden's output for a case is computed by, in order, its own ends aside."""
+        graph = self.lowered.graph
+        output = graph.output_nodes()[list(self.cases).index(name)]
+        behind, waiting = set[fx.Node](), [output]
+        while waiting:
+            node = waiting.pop()
+            if node not in behind:
+                behind.add(node)
+                waiting += node.all_input_nodes
+        calls = [
+            edit.operator_name(n).partition(".")[2] for n in graph.nodes if n in behind and n.op == "call_function"
+        ]
+        calls = [call for call in calls if call != "sym_size"]
+        assert (calls[0], calls[-1]) == ("quantize_s8", "dequantize")
+        return calls[1:-1]
+
+    @cached_property
+    def outputs(self) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+        """For each case what the fake-quantised graph, the golden in C++ and the golden in torch give on new values."""
+        values = self.inputs(48, seed=100, spread=1.3)
+        with torch.no_grad(), dispatch.force("reference"):
+            fake, slow = self.quantised(*values), self.lowered.graph(*values)
+        with torch.no_grad():
+            return dict(zip(self.cases, zip(fake, self.lowered.graph(*values), slow, strict=True), strict=True))
+
+    @cached_property
+    def file(self) -> tuple[Path, ExportReport]:
+        """The file for ONNX Runtime."""
+        path = Path(self.folder.name) / "table.onnx"
+        return path, ek.export_onnx(self.quantised, path, inputs=self.inputs(48, seed=200))
+
+
+def check_numbers(table: Table, name: str) -> None:
+    """Both tiers give the same bytes, and those stand for what the fake-quantised graph computes."""
+    fake, golden, slow = table.outputs[name]
+    assert golden.numpy().tobytes() == slow.numpy().tobytes()
+    noise = fuse.sqnr_db(fake, golden)
+    assert noise is None or noise >= table.cases[name].decibels
+    assert bool(golden.any())
+    assert len(golden.unique()) > 8, "a net whose values are all alike shows nothing"
+
+
+def check_file(table: Table) -> None:
+    """ONNX Runtime gives the golden's bytes for every case."""
+    _, report = table.file
+    assert report.validation.failure == ""
+    assert report.validation.differing_bytes == 0
