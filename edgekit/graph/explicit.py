@@ -1,6 +1,7 @@
 """Attention written out, as quantisation wants it: two products of matrices with a softmax in between.
 
-Each gets a scale of its own. The scale of attention stays part of the first product, and the mask part of the softmax.
+Each gets a scale of its own. The scale of attention stays part of the first product, and truth values part of the
+softmax; numbers that are added to the scores, such as a bias for each distance, are an addition in between.
 """
 
 from __future__ import annotations
@@ -11,12 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from edgekit.graph import edit
+from edgekit.graph import bias, edit
 from edgekit.graph.graph import Graph
 
 aten, own = torch.ops.aten, torch.ops.edgekit
 ATTENTION = aten.scaled_dot_product_attention.default
-_LEFT_OUT = -1e4  # an added mask holds 0 for what takes part and less than this for what does not
 
 
 def write_out_attention(graph: Graph) -> Graph:
@@ -30,15 +30,9 @@ def write_out_attention(graph: Graph) -> Graph:
 
 def why_not_written_out(graph: Graph, node: fx.Node) -> str:
     """Why an attention stays whole; empty if it does not."""
-    parts = edit.arguments(node)
-    mask = parts["attn_mask"]
-    if mask is None or mask.meta["val"].dtype is torch.bool:
-        return ""
-    if mask.op != "get_attr":
-        return "its mask is added to the scores and computed: only a mask of bool has an integer form"
-    values = edit.get_tensor(graph.module, mask)
-    plain = bool(((values == 0) | (values < _LEFT_OUT)).all())
-    return "" if plain else "its mask adds numbers to the scores"
+    mask = edit.arguments(node)["attn_mask"]
+    found = None if mask is None else bias.parts(graph, mask)
+    return found if isinstance(found, str) else ""
 
 
 def _write_out(graph: Graph, node: fx.Node) -> None:
@@ -50,7 +44,9 @@ def _write_out(graph: Graph, node: fx.Node) -> None:
     scale = 1 / math.sqrt(width) if parts["scale"] is None else float(parts["scale"])
     transposed = _call(node, aten.transpose.int, key, -2, -1)
     scores = _call(node, own.scaled_matmul.default, query, transposed, scale)
-    weights = _call(node, own.masked_softmax.default, scores, _mask(graph, node, query, key))
+    keep, numbers = _mask(graph, node, query, key)
+    scores = scores if numbers is None else _call(node, aten.add.Tensor, scores, numbers)
+    weights = _call(node, own.masked_softmax.default, scores, keep)
     result = _call(node, aten.matmul.default, weights, value)
     node.replace_all_uses_with(result)
 
@@ -69,16 +65,16 @@ def _for_each_query(node: fx.Node, shared: fx.Node, query: fx.Node) -> fx.Node:
     return _call(node, aten.flatten.using_ints, each, 1, 2)
 
 
-def _mask(graph: Graph, node: fx.Node, query: fx.Node, key: fx.Node) -> fx.Node | None:
+def _mask(graph: Graph, node: fx.Node, query: fx.Node, key: fx.Node) -> tuple[fx.Node | None, fx.Node | None]:
+    """Truth values of what takes part, and what is added to the scores."""
     parts = edit.arguments(node)
-    mask: fx.Node | None = parts["attn_mask"]
-    if mask is not None and mask.meta["val"].dtype is not torch.bool:
-        taken = edit.get_tensor(graph.module, mask) > _LEFT_OUT
-        mask = edit.add_tensor(graph.module, f"{mask.target}_taken", taken, node)
-    if not parts["is_causal"]:
-        return mask
-    causal = _causal(graph, node, query, key)
-    return causal if mask is None else _call(node, aten.logical_and.default, mask, causal)
+    found = bias.Parts(None, None) if parts["attn_mask"] is None else bias.parts(graph, parts["attn_mask"])
+    assert not isinstance(found, str)
+    keep, numbers = (part and part(node) for part in found)
+    if parts["is_causal"]:
+        causal = _causal(graph, node, query, key)
+        keep = causal if keep is None else _call(node, aten.logical_and.default, keep, causal)
+    return keep, numbers
 
 
 def _causal(graph: Graph, node: fx.Node, query: fx.Node, key: fx.Node) -> fx.Node:

@@ -9,7 +9,7 @@ import torch
 from torch import fx
 
 from edgekit.errors import NumericsError
-from edgekit.graph import Graph, edit, kinds, steps
+from edgekit.graph import Graph, edit, explicit, kinds, steps
 from edgekit.graph.patterns import output_channels
 from edgekit.ops import numerics
 
@@ -33,6 +33,8 @@ def why_not(graph: Graph, node: fx.Node) -> str:
     kind = kinds.kind_of(node)
     if node.target is aten.batch_norm.default:
         return f"batch norm has an integer form only as a layer or a part of one, and {steps.why_no_layer(node)}"
+    if node.target is explicit.ATTENTION:
+        return explicit.why_not_written_out(graph, node)
     if kind is None:
         return _REASONS.get(node.target, "the operator has no integer form")
     if not kinds.operands(node):
