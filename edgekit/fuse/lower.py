@@ -16,7 +16,7 @@ from torch import fx
 from edgekit.errors import NumericsError, OperatorError, UsageError
 from edgekit.fuse.rules import RULES, border
 from edgekit.fuse.work import Work
-from edgekit.graph import Graph, cost, edit, kinds, patterns
+from edgekit.graph import Graph, cost, edit, kinds, notes, patterns
 from edgekit.graph.patterns import Cell
 
 
@@ -103,6 +103,8 @@ def _cell(work: Work, cell: Cell) -> None:
     except NumericsError as error:
         raise error.at(edit.describe(cell.body)) from error
     edit.copy_source(cell.body, new)
+    notes.stand_for(new, cell.real)
+    new.meta[notes.SCALE] = float(work.scale(cell.end))
     work.values[cell.end] = new
 
 
@@ -120,7 +122,10 @@ def _reported(graph: Graph, node: fx.Node, ends: dict[fx.Node, Cell]) -> list[Fu
 
 
 def why_float(node: fx.Node) -> str:
-    """Why a call of a quantised graph is computed in float."""
+    """Why a call of a quantised graph is computed in float: what placement noted, or what is missing around it."""
+    if reason := notes.why_float(node):
+        return reason
     if kinds.kind_of(node) is None:
-        return "the operator has no integer form"
-    return "it was kept in float, or reads values that are not quantised"
+        return f"{edit.operator_name(node)} has no integer form"
+    real = [source.name for source in kinds.operands(node) if not patterns.is_quantised(source)]
+    return f"it reads {real[0]}, which is not quantised" if real else "its weight is not quantised"

@@ -11,7 +11,7 @@ import torch
 from torch import fx
 
 from edgekit.errors import GraphFileError
-from edgekit.graph import edit
+from edgekit.graph import edit, notes
 
 FUNCTIONS = {f.__name__: f for f in (operator.getitem, operator.add, operator.mul, operator.sub, operator.floordiv)}
 DTYPES = {str(value).removeprefix("torch."): value for value in vars(torch).values() if isinstance(value, torch.dtype)}
@@ -34,7 +34,7 @@ _SOURCE = "stack_trace"
 
 
 def encode_node(node: fx.Node) -> dict[str, Any]:
-    """Kind, name, target, arguments and source line of a node.
+    """Kind, name, target, arguments, notes and source line of a node.
 
     Raises:
         GraphFileError: for an operator or an argument that has no spelling here.
@@ -46,7 +46,7 @@ def encode_node(node: fx.Node) -> dict[str, Any]:
         "args": [_encode(value) for value in node.args],
         "kwargs": {key: _encode(value) for key, value in node.kwargs.items()},
     }
-    return entry | ({_SOURCE: node.meta[_SOURCE]} if node.meta.get(_SOURCE) else {})
+    return entry | notes.encode(node) | ({_SOURCE: node.meta[_SOURCE]} if node.meta.get(_SOURCE) else {})
 
 
 def decode_node(
@@ -74,6 +74,7 @@ def decode_node(
         raise GraphFileError(f"the source line of node {node.name} is no text.")
     if source:
         node.meta[_SOURCE] = source
+    notes.decode(node, entry)
     return node
 
 

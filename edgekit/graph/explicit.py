@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from edgekit.graph import bias, edit
+from edgekit.graph import bias, edit, notes
 from edgekit.graph.graph import Graph
 
 aten, own = torch.ops.aten, torch.ops.edgekit
@@ -48,6 +48,7 @@ def _write_out(graph: Graph, node: fx.Node) -> None:
     scores = scores if numbers is None else _call(node, aten.add.Tensor, scores, numbers)
     weights = _call(node, own.masked_softmax.default, scores, keep)
     result = _call(node, aten.matmul.default, weights, value)
+    notes.stand_for(result, node)
     node.replace_all_uses_with(result)
 
 

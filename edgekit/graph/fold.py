@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, fx, nn
 
-from edgekit.graph import edit
+from edgekit.graph import edit, notes
 from edgekit.graph.graph import Graph
 
 aten = torch.ops.aten
@@ -59,6 +59,7 @@ def _fold(module: fx.GraphModule, norm: fx.Node) -> None:
     path = f"{str(weight_node.target).rpartition('.')[0]}.bias".lstrip(".")
     _store(module, layer, "weight", new_weight.to(weight.dtype), str(weight_node.target))
     _store(module, layer, "bias", new_bias.to(weight.dtype), path if bias_node is None else str(bias_node.target))
+    notes.stand_for(layer, norm)
     norm.replace_all_uses_with(layer)
 
 

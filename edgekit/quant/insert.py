@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor, fx
 
-from edgekit.graph import Graph, edit, kinds, patterns
+from edgekit.graph import Graph, edit, kinds, notes, patterns
 from edgekit.ops import numerics
 from edgekit.quant.plan import Plan
 
@@ -39,8 +39,8 @@ def insert(graph: Graph, placed: Plan, scales: dict[fx.Node, Tensor], per_channe
 
 def _behind(node: fx.Node, first: fx.Node, arguments: tuple[fx.Node, fx.Node]) -> fx.Node:
     if node < first:  # scales are read right in front of the first call
-        return edit.call_before(first, patterns.FAKE_QUANTIZE, arguments, f"{node.name}_q")
-    return edit.call_after(node, patterns.FAKE_QUANTIZE, arguments, f"{node.name}_q")
+        return edit.call_before(first, patterns.FAKE_QUANTIZE, arguments, f"{notes.value_name(node)}_q")
+    return edit.call_after(node, patterns.FAKE_QUANTIZE, arguments, f"{notes.value_name(node)}_q")
 
 
 def _stays_float(placed: Plan, source: fx.Node, user: fx.Node) -> bool:
@@ -52,7 +52,8 @@ def _stays_float(placed: Plan, source: fx.Node, user: fx.Node) -> bool:
 
 def _keep_float(placed: Plan) -> None:
     """Say so where an operator stays in float though it could do without: it reads int8 values as floats."""
-    for node in placed.kept:
+    for node, reason in placed.kept.items():
+        node.meta[notes.WHY_FLOAT] = reason
         if kinds.kind_of(node) is not None and any(map(patterns.is_quantised, node.all_input_nodes)):
             for source in filter(patterns.is_quantised, node.all_input_nodes):
                 node.replace_input_with(source, edit.call_before(node, patterns.AS_FLOAT, (source,)))

@@ -36,7 +36,7 @@ def why_not(graph: Graph, node: fx.Node) -> str:
     if node.target is explicit.ATTENTION:
         return explicit.why_not_written_out(graph, node)
     if kind is None:
-        return _REASONS.get(node.target, "the operator has no integer form")
+        return _REASONS.get(node.target, f"{edit.operator_name(node)} has no integer form")
     if not kinds.operands(node):
         return "it reads no activation"
     return _not_float(node) or CHECKS.get(kind, _always)(graph, node)
