@@ -17,9 +17,9 @@ from quantised import Written, build, items
 from torch import Tensor, fx, nn
 
 import edgekit as ek
-from edgekit import device, fuse
+from edgekit import device, fuse, quant
 from edgekit.export import ExportReport
-from edgekit.graph import Graph, edit
+from edgekit.graph import Graph, edit, patterns
 from edgekit.ops import dispatch
 
 Layers = nn.ModuleDict
@@ -80,11 +80,16 @@ class Table:
         return _Side([case.net() for case in self.cases.values()]).eval()
 
     @cached_property
-    def quantised(self) -> Graph:
-        """The quantised graph; ``strict`` refuses a case that has an operator in float."""
+    def result(self) -> quant.QuantResult:
+        """The quantised graph and the report; ``strict`` refuses a case that has an operator in float."""
         values = self.inputs()
         config = ek.QuantConfig(**({"strict": True} | self.options))  # type: ignore[arg-type]
-        return ek.quantize(ek.capture(self.nets, values), [values], config).graph
+        return ek.quantize(ek.capture(self.nets, values), [values], config)
+
+    @property
+    def quantised(self) -> Graph:
+        """The quantised graph."""
+        return self.result.graph
 
     @cached_property
     def lowered(self) -> fuse.Lowered:
@@ -140,3 +145,17 @@ def check_file(table: Table) -> None:
     _, report = table.file
     assert report.validation.failure == ""
     assert report.validation.differing_bytes == 0
+
+
+def check_islands(table: Table, *operators: str) -> None:
+    """With these operators kept in float, each is an island between integers, and the numbers stay what they were."""
+    bodies = [cell.body for cell in patterns.cells(table.quantised) if not cell.is_border]
+    kept = {node.name for node in bodies if edit.operator_name(node).partition(".")[2] in operators}
+    assert len(kept) >= len(operators)
+    mixed = Table(table.cases, {"strict": False, "keep_float": sorted(kept)})
+    reasons = mixed.result.report.kept_float
+    assert {operator.name for operator in mixed.lowered.operators if operator.reason} == set(reasons)
+    assert {name for name, reason in reasons.items() if "asked" in reason} == kept
+    assert all("no layer is next to it" in reason for name, reason in reasons.items() if name not in kept)
+    for name in table.cases:
+        check_numbers(mixed, name)

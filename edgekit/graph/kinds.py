@@ -80,7 +80,7 @@ MOVES = (
     aten.upsample_nearest2d.vec, aten._upsample_nearest_exact1d.vec, aten._upsample_nearest_exact2d.vec,
     aten.upsample_nearest3d.vec, aten.unflatten.int, aten.index.Tensor, aten.repeat_interleave.self_int,
     aten.tile.default, aten.expand_as.default, aten.tril.default, aten.triu.default, aten.amax.default,
-    aten.amin.default,
+    aten.amin.default, aten.max_pool3d.default,
 )  # fmt: skip
 IDENTITIES = (
     aten.dropout.default, aten.feature_dropout.default, aten.alpha_dropout.default,
@@ -88,7 +88,7 @@ IDENTITIES = (
 )  # fmt: skip
 
 KINDS: dict[object, Kind] = {
-    **dict.fromkeys((aten.conv1d.default, aten.conv2d.default, aten.linear.default), WEIGHTED),
+    **dict.fromkeys((aten.conv1d.default, aten.conv2d.default, aten.conv3d.default, aten.linear.default), WEIGHTED),
     **dict.fromkeys((aten.conv_transpose1d.default, aten.conv_transpose2d.input), WEIGHTED),
     aten.matmul.default: MATMUL,
     aten.bmm.default: BATCHED,

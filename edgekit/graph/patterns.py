@@ -23,7 +23,7 @@ FAKE_QUANTIZE = torch.ops.edgekit.fake_quantize.default
 AS_FLOAT = aten.alias.default  # in front of an operator that is kept in float though all its operands are quantised
 
 WEIGHTED = tuple(target for target, kind in kinds.KINDS.items() if kind is kinds.WEIGHTED)
-CONVOLUTIONS = (aten.conv1d.default, aten.conv2d.default)
+CONVOLUTIONS = (aten.conv1d.default, aten.conv2d.default, aten.conv3d.default)
 TRANSPOSED = (aten.conv_transpose1d.default, aten.conv_transpose2d.input)
 JOINS = (aten.add.Tensor, aten.sub.Tensor)
 CLAMPS = (aten.relu.default, aten.clamp.default)

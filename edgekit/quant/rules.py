@@ -10,6 +10,7 @@ from torch import fx
 
 from edgekit.errors import NumericsError
 from edgekit.graph import Graph, edit, explicit, kinds, steps
+from edgekit.graph.graph import known_size
 from edgekit.graph.patterns import output_channels
 from edgekit.ops import numerics
 
@@ -57,9 +58,16 @@ def _weighted(graph: Graph, node: fx.Node) -> str:
         return "its weight or bias is computed, not stored"
     if isinstance(parts.get("padding"), str):
         return "its padding is a word"
+    if node.target is aten.conv3d.default and _is_dynamic(node):
+        return "the size of its volume is dynamic"
     weight = edit.get_tensor(graph.module, parts["weight"])
     fan_in = weight.movedim(output_channels(node), 0)[0].numel()
     return _within_int32(node, fan_in)
+
+
+def _is_dynamic(node: fx.Node) -> bool:
+    """Whether a size of the input, the batch aside, is dynamic."""
+    return None in map(known_size, edit.input_node(node).meta["val"].shape[1:])
 
 
 def _within_int32(node: fx.Node, fan_in: int) -> str:
@@ -128,6 +136,8 @@ def _embedding(_: Graph, node: fx.Node) -> str:
 
 
 def _move(_: Graph, node: fx.Node) -> str:
+    if node.target is aten.max_pool3d.default and _is_dynamic(node):
+        return "the size of its volume is dynamic"
     indices = edit.arguments(node)["indices"] if node.target is aten.index.Tensor else []
     if any(n is not None and n.meta["val"].dtype is torch.bool for n in indices):
         return "how many values it takes depends on the data"

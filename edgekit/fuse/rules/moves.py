@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from edgekit.fuse.rules import volumes
 from edgekit.fuse.rules.pools import as_rows, pair
 from edgekit.fuse.rules.rule import Rule, same_scale
 from edgekit.fuse.work import Work
@@ -26,6 +27,8 @@ _PADS = (aten.constant_pad_nd.default, aten.pad.default)
 def _move(work: Work, cell: Cell) -> fx.Node:
     if cell.body.target in (aten.max_pool2d.default, aten.max_pool1d.default):
         return _max_pool(work, cell)
+    if cell.body.target is aten.max_pool3d.default:
+        return volumes.maximum(work, cell)
     if edit.arguments(cell.body).get("mode", "constant") == "constant" and cell.body.target in _PADS:
         return _pad(work, cell)
     if cell.body.target in _UNSIGNED_ONLY:

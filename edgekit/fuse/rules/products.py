@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, fx
 
 from edgekit.errors import NumericsError
+from edgekit.fuse.rules import volumes
 from edgekit.fuse.rules.rule import Rule
 from edgekit.fuse.work import Work
 from edgekit.graph import Graph, edit, kinds, patterns
@@ -15,6 +16,7 @@ from edgekit.graph.patterns import Cell
 from edgekit.ops import numerics
 
 aten, s8 = torch.ops.aten, torch.ops.edgekit
+_LINES = (aten.conv1d.default, aten.conv_transpose1d.default)
 
 
 @dataclass(frozen=True)
@@ -63,29 +65,25 @@ def _check_sums(q: Tensor, bias: Tensor, step: Tensor) -> None:
 
 
 def _weighted(work: Work, cell: Cell) -> fx.Node:
-    layer, name = integer_layer(work.source, cell), cell.body.name
+    layer, body = integer_layer(work.source, cell), cell.body
     multiplier = numerics.multiplier(layer.input_scale, layer.channel_scale, work.scale(cell.end))
-    x, flat = (
-        work.value(edit.input_node(cell.body)),
-        cell.body.target
-        in (
-            aten.conv1d.default,
-            aten.conv_transpose1d.default,
-        ),
-    )
-    weight = layer.weight.unsqueeze(2) if flat else layer.weight
-    stored = (
-        work.stored(f"{name}.weight", weight),
-        work.stored(f"{name}.bias", layer.bias),
-        work.stored(f"{name}.multiplier", multiplier),
-    )
-    if cell.body.target is aten.linear.default:
+    weight = layer.weight
+    if body.target in _LINES:
+        weight = weight.unsqueeze(2)
+    elif body.target is aten.conv3d.default:
+        weight = weight.flatten(1, 2)
+    named = {"weight": weight, "bias": layer.bias, "multiplier": multiplier}
+    stored = tuple(work.stored(f"{body.name}.{name}", value) for name, value in named.items())
+    if body.target is aten.conv3d.default:
+        return volumes.convolution(work, cell, stored, layer.weight)
+    x = work.value(edit.input_node(body))
+    if body.target is aten.linear.default:
         return work.call(cell, s8.linear_s8.default, x, *stored, *work.bounds(cell))
-    geometry = _geometry(cell.body)
-    target = s8.conv_transpose2d_s8.default if cell.body.target in patterns.TRANSPOSED else s8.conv2d_s8.default
-    if not flat:
-        return work.call(cell, target, x, *stored, *geometry, *work.bounds(cell))
-    rows = work.step(target, work.step(aten.unsqueeze.default, x, 2), *stored, *geometry, *work.bounds(cell))
+    target = s8.conv_transpose2d_s8.default if body.target in patterns.TRANSPOSED else s8.conv2d_s8.default
+    arguments = (*stored, *_geometry(body), *work.bounds(cell))
+    if body.target not in _LINES:
+        return work.call(cell, target, x, *arguments)
+    rows = work.step(target, work.step(aten.unsqueeze.default, x, 2), *arguments)
     return work.call(cell, aten.squeeze.dim, rows, 2)
 
 
@@ -95,8 +93,7 @@ def _geometry(body: fx.Node) -> tuple[object, ...]:
 
     def pair(name: str, row: int) -> list[int]:
         values = [parts[name]] if isinstance(parts[name], int) else list(parts[name])
-        one_dimensional = body.target in (aten.conv1d.default, aten.conv_transpose1d.default)
-        return [row, *values] if one_dimensional else values * (2 // len(values))
+        return [row, *values] if body.target in _LINES else values * (2 // len(values))
 
     stride, padding, dilation = pair("stride", 1), pair("padding", 0), pair("dilation", 1)
     if body.target in patterns.TRANSPOSED:

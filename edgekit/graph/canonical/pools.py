@@ -13,6 +13,7 @@ from edgekit.graph.canonical.rule import Rule, become, calls_of
 from edgekit.graph.graph import Graph
 
 aten = torch.ops.aten
+_ONE_OR_THREE = (aten.adaptive_avg_pool1d.default, aten.adaptive_avg_pool3d.default)
 
 
 def _is_global_pool(node: fx.Node) -> bool:
@@ -83,19 +84,21 @@ _MAXIMA: dict[Any, Any] = {
 }
 
 
-def _not_a_sequence(node: fx.Node) -> str:
-    if list(edit.arguments(node)["output_size"]) != [1]:
+def _not_global(node: fx.Node) -> str:
+    wanted = list(edit.arguments(node)["output_size"])
+    if set(wanted) != {1}:
         return "it keeps more than one value"
-    return "" if edit.input_node(node).meta["val"].dim() == 3 else "the input has no batch"
+    return "" if edit.input_node(node).meta["val"].dim() == 2 + len(wanted) else "the input has no batch"
 
 
-def _to_mean_of_time(_: Graph, node: fx.Node) -> None:
-    become(node, aten.mean.dim, node.args[0], [2], True)
+def _to_mean_of_all(_: Graph, node: fx.Node) -> None:
+    axes = range(2, edit.input_node(node).meta["val"].dim())
+    become(node, aten.mean.dim, node.args[0], list(axes), True)
 
 
 RULES = (
     Rule("global pool as mean", _is_global_pool, _not_spatial_mean, _to_mean, reshapes=True),
     Rule("even pool as windows", calls_of(aten.adaptive_avg_pool2d.default), _uneven, _to_windows),
     Rule("even maxima as windows", _is_adaptive_maximum, _uneven_maximum, _to_maximum),
-    Rule("pool of time as mean", calls_of(aten.adaptive_avg_pool1d.default), _not_a_sequence, _to_mean_of_time),
+    Rule("pool of time or volume as mean", calls_of(*_ONE_OR_THREE), _not_global, _to_mean_of_all),
 )
