@@ -15,6 +15,7 @@ from torch import fx
 
 from edgekit import __version__
 from edgekit.errors import OperatorError, UnsupportedError
+from edgekit.export import names
 from edgekit.graph import Graph, edit
 from edgekit.graph.quiet import quiet
 from edgekit.ops import numerics
@@ -37,6 +38,7 @@ def to_onnx(graph: Graph, target: OnnxTarget) -> onnx.ModelProto:
     for node in edit.calls(graph.module):
         _check(node)
         _make_bounds_float(node)
+    names.carry(graph)
     graph.module.recompile()
     with quiet(), torch.no_grad():
         try:
@@ -55,6 +57,7 @@ def to_onnx(graph: Graph, target: OnnxTarget) -> onnx.ModelProto:
         )
     if target.activation == "uint8":
         _store_unsigned(model, target.zero_point)
+    names.restore(model)
     return _clean(model)
 
 
@@ -202,16 +205,16 @@ def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
     model.ir_version = IR_VERSION
     model.producer_name, model.producer_version = "edgekit", __version__
     values = [*model.graph.input, *model.graph.output, *model.graph.initializer]
-    for part in (model, model.graph, *model.graph.node, *values):
+    for part in (model, model.graph, *names.nodes(model.graph), *values):
         del part.metadata_props[:]
         part.doc_string = ""
     model.graph.name = "edgekit"
     del model.graph.value_info[:]
-    names = {symbol: f"batch{i or ''}" for i, symbol in enumerate(_symbols(model))}
+    batches = {symbol: f"batch{i or ''}" for i, symbol in enumerate(_symbols(model))}
     for value in (*model.graph.input, *model.graph.output):
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param:
-                dim.dim_param = re.sub(r"\w+", lambda word: names.get(word[0], word[0]), dim.dim_param)
+                dim.dim_param = re.sub(r"\w+", lambda word: batches.get(word[0], word[0]), dim.dim_param)
     return model
 
 

@@ -31,18 +31,21 @@ def place(graph: Graph, target: OnnxTarget) -> Graph:
     """
     placed = graph.copy().eval()
     _drop_training_only(placed)
-    for cell in patterns.cells(placed):
+    found = patterns.cells(placed)
+    for cell in found:
         if kinds.kind_of(cell.body) is kinds.WEIGHTED and not cell.is_border:
             _store_integers(placed, cell, target)
         elif cell.body.op == "get_attr":
             _store_activation(placed, cell)
-    rewrite = _for_onnxruntime if target.activation == "uint8" else _for_tensorrt
-    rewrite(placed)
+    if target.activation == "uint8":
+        _for_onnxruntime(placed, found)
+    else:
+        _for_tensorrt(placed)
     return placed.refresh()
 
 
-def _for_onnxruntime(graph: Graph) -> None:
-    for cell in patterns.cells(graph):
+def _for_onnxruntime(graph: Graph, found: list[Cell]) -> None:
+    for cell in found:
         if not cell.is_border:
             _check_pool(graph, cell)
             _clamp_in_integers(graph, cell)
@@ -90,13 +93,16 @@ def _stored(graph: Graph, body: fx.Node, name: str, value: Tensor, scale: Tensor
 
 
 def _clamp_in_integers(graph: Graph, cell: Cell) -> None:
-    """``body -> Q -> clamp -> Q`` becomes ``body -> Q with the clamp's bounds``: the form ONNX Runtime fuses."""
+    """``body -> Q -> clamp -> Q`` becomes ``body -> Q with the clamp's bounds``: the form ONNX Runtime fuses.
+
+    It is the last pair that stays, and its name with it.
+    """
     if cell.clamp is None or cell.inner is None:
         return
     low, high = numerics.bounds(*patterns.clamp_bounds(cell.clamp), edit.get_tensor(graph.module, cell.scale))
-    edit.set_argument(cell.inner, "lo", low)
-    edit.set_argument(cell.inner, "hi", high)
-    cell.end.replace_all_uses_with(cell.inner)
+    edit.set_argument(cell.end, "lo", low)
+    edit.set_argument(cell.end, "hi", high)
+    cell.end.replace_input_with(cell.clamp, cell.body)
 
 
 def _check_pool(graph: Graph, cell: Cell) -> None:
