@@ -14,6 +14,8 @@ from torch.nn import functional
 
 import edgekit as ek
 from edgekit.data.digits import digits
+from edgekit.data.preprocess import Deployed
+from edgekit.data.spectrum import LogMel
 from edgekit.fuse import layer_errors
 from edgekit.graph import Graph
 from edgekit.graph.canonical import fold_batch_norm
@@ -70,6 +72,13 @@ def test_balanced_does_no_harm_to_an_easy_net(trained: Graph) -> None:
 
 
 FAMILIES = {"vit": "transformer", "gru_classifier": "recurrent", "ds_cnn": "convolutional", "mlp": "dense"}
+
+
+def test_preprocessing_has_no_part_in_the_family() -> None:
+    """A spectrum is a convolution, and what reads it may be none."""
+    spectrum = LogMel(8000, 200, 100, 8)
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(9 * 8, 4))
+    assert preset.family(ek.capture(Deployed(spectrum, flat).eval(), torch.randn(2, 1000))) == "dense"
 
 
 @pytest.mark.parametrize("name", FAMILIES)

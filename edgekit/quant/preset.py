@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from torch import Tensor, fx
 
-from edgekit.graph import Graph, edit
+from edgekit.graph import Graph, edit, front
 from edgekit.options import QuantConfig
 from edgekit.quant import channels, correct, equalize, smooth
 from edgekit.quant.channels import Channels
@@ -84,8 +84,9 @@ class Balance:
 
 
 def family(graph: Graph) -> Family:
-    """What kind of net this is, by the operators in it."""
-    calls = [(edit.operator_name(node).rpartition(".")[2], node) for node in edit.calls(graph.module)]
+    """What kind of net this is, by the operators in it; those of its preprocessing stay in float and do not count."""
+    before = front.front(graph)
+    calls = [(edit.operator_name(n).rpartition(".")[2], n) for n in edit.calls(graph.module) if n not in before]
     names = {name for name, _ in calls}
     if names & _ATTENTION or any(name == "softmax" and _is_read(node) for name, node in calls):
         return "transformer"
