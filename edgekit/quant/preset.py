@@ -1,9 +1,9 @@
 """Presets: which of equalisation, smoothing, bias correction and observer a net gets, chosen by its family.
 
 All families were measured with ``benchmarks/accuracy.py`` but recurrent ones, whose row is an argument. With one scale
-for each output channel of a weight, equalised weights gain little, and what is left to even out are activations: that is
-what smoothing does, so ``balanced`` takes it for convolutions, too. Equalisation stays for those who have no data to
-trust, and is asked for by name. No row cuts off a share of the values: in transformers a percentile lost 2 to 12 dB, on
+for each output channel of a weight, equalised weights gain little, and what is left to even out are activations. That
+is what smoothing does, so ``balanced`` takes it for convolutions, too. Equalisation stays for those who have no data to
+trust, and is asked for by name. No row cuts off a share of the values: in transformers a percentile lost 1 to 12 dB, on
 inputs a little noisier than those of calibration as on the same kind.
 """
 
