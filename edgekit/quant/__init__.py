@@ -125,10 +125,12 @@ def prepare(graph: Graph) -> Graph:
 
     It is the float graph that the quantised one stands for.
     """
-    folded = fold_batch_norm(graph)
-    if fold_constants(folded, learned=True):
-        folded.refresh()
-    return write_out_attention(in_steps(folded))
+    written = write_out_attention(in_steps(_without_constants(fold_batch_norm(graph))))
+    return _without_constants(written)  # masks taken apart are constants again
+
+
+def _without_constants(graph: Graph) -> Graph:
+    return graph.refresh() if fold_constants(graph, learned=True) else graph
 
 
 def check(graph: Graph, config: QuantConfig | None = None) -> None:
