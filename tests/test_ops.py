@@ -101,6 +101,8 @@ def test_a_length_without_a_bound_stays_a_symbol_in_export() -> None:
             scores = torch.ops.edgekit.matmul_s8(x, x.transpose(1, 2), 2.0**-9)
             y = torch.ops.edgekit.matmul_s8(scores, x, 2.0**-9)
             y = torch.ops.edgekit.add_s8(torch.ops.edgekit.mul_s8(y, gain, 2.0**-6), x, 0.5, 0.5)
+            ones = torch.ones(8)
+            y = torch.ops.edgekit.group_norm_s8(y.transpose(1, 2), 2, ones * 40, ones, 0.1, 1e-5).transpose(1, 2)
             return torch.ops.edgekit.sum_s8(y, [1], False, True, 0.1, 0.05)
 
     batch, length, gain = torch.export.Dim("batch"), torch.export.Dim("length"), samples.s8(8, seed=1)

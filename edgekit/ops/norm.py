@@ -48,7 +48,7 @@ def affine(t: Tensor, gain: Tensor, offset: Tensor | None = None) -> Tensor:
 
 def check_set(operator: str, values: int) -> None:
     """Refuse an empty set, or one whose sums int64 might not hold."""
-    if not 1 <= values <= MAX_VALUES:
+    if isinstance(values, int) and not 1 <= values <= MAX_VALUES:  # a traced symbol is checked at each run
         raise NumericsError(
             f"{operator}: a set of {values} values cannot be normalised (1 to {MAX_VALUES}).",
             fix="Keep the layer in float.",
