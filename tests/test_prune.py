@@ -11,7 +11,7 @@ import pytest
 import torch
 from masking import assert_close, check_against_mask, chosen, in_double, indices
 from nets import captured, graph_of, same
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 import edgekit as ek
@@ -31,6 +31,21 @@ def test_pruned_equals_masked(name: str, ratio: float) -> None:
     graph, inputs = graph_of(name), nets.NETS[name].inputs(4)
     report = check_against_mask(graph, ratio, inputs)
     assert same(ek.prune(graph, ratio).graph(*inputs), graph(*inputs)) == (report.layers == ())  # the mask can be seen
+
+
+def test_a_folded_table_of_channels_is_cut_with_them() -> None:
+    """What was computed from constants is stored under a path of its own, which has channels like any parameter."""
+
+    def function(self: nn.Module, x: Tensor) -> Tensor:
+        factors = torch.arange(8.0).view(8, 1, 1) * 0.1 + 1
+        return self.b(torch.relu(self.a(x) * factors + torch.linspace(0, 1, 6)))
+
+    x = torch.randn(4, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(1)
+    graph = ek.capture(nets.Written(function, a=nn.Conv2d(3, 8, 3, padding=1), b=nn.Conv2d(8, 4, 3)).eval(), x)
+    assert not [n for n in edit.calls(graph.module) if n.target is torch.ops.aten.arange.default]
+    report = check_against_mask(graph, 0.5, (x,))
+    assert report.macs_after == report.macs_before // 2
 
 
 # Where a channel of a tensor is zeroed in the eager model: the output of a layer, or the input of one.
