@@ -233,7 +233,16 @@ def optimized_operators(path: str | Path) -> Counter[str]:
         options.optimized_model_filepath = os.path.join(folder, "optimised.onnx")
         _session(ort, path, data, options)
         model = onnx.load(options.optimized_model_filepath)
-    return Counter(node.op_type for node in model.graph.node)
+    return Counter(node.op_type for node in nodes(model.graph))
+
+
+def nodes(graph: Any) -> Iterator[Any]:
+    """All nodes of an ONNX graph, those of loops and branches too."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from nodes(attribute.g)
 
 
 def _load_graph(source: Any, threads: int) -> Runner:

@@ -31,10 +31,9 @@ def test_a_net_of_known_operators_gets_through_every_step(coverage: ModuleType) 
     assert {cell.step: cell.status for cell in found} == dict.fromkeys(coverage.STEPS, "ok")
 
 
-@pytest.mark.filterwarnings("ignore:.*stays in float")
-def test_a_recurrent_layer_stays_in_float_and_the_table_says_how_much_is_in_int8(coverage: ModuleType) -> None:
+def test_the_table_says_how_much_is_in_int8(coverage: ModuleType) -> None:
     found = {cell.step: cell for cell in coverage.cells("gru_classifier", full=False)}
-    assert found["INT8"].figure.endswith("2 %")
+    assert found["INT8"].figure.endswith("100 %")
     assert {cell.status for step, cell in found.items() if step != "prune"} == {"ok"}
 
 

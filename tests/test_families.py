@@ -16,7 +16,7 @@ from edgekit.graph import Graph
 from edgekit.models import MODELS, example, example_inputs
 
 SAMPLES = 40
-ZOO = ("encoder", "decoder", "vit", "tcn", "two_tower", "text_cnn")
+ZOO = ("encoder", "decoder", "vit", "tcn", "two_tower", "text_cnn", "gru_classifier", "lstm_classifier")
 
 
 def check(graph: Graph, inputs: tuple[Tensor, ...], path: Path) -> None:

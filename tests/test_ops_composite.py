@@ -188,7 +188,7 @@ def test_quantities_of_a_finished_run_are_what_the_run_went_through(kind: str, r
 def test_fine_scales_change_little_and_pass_gradients(kind: str) -> None:
     *_, word = recurrent(kind, reverse=False)
     names = getattr(words, f"{kind.upper()}_QUANTITIES")
-    fine = torch.tensor([2.0 / (32767 if name == "c" else 127) for name in names])
+    fine = [torch.tensor(2.0 / (32767 if name == "c" else 127)) for name in names]
     plain, quantised = getattr(ops, kind)(*word), getattr(ops, kind)(*word, fine)
     y, z = (plain[0], quantised[0]) if kind == "lstm" else (plain, quantised)
     assert 0 < (y - z).abs().max() < 0.1

@@ -217,17 +217,6 @@ def test_one_weight_in_two_layers_has_a_scale_in_each() -> None:
     assert quantised_noise(build(model)(x), ek.lower(graph)(x)) > 30
 
 
-class Recurrent(nn.Module):
-    """A GRU."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gru = nn.GRU(4, 4, batch_first=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.gru(x)[0]
-
-
 def refused(forward: Callable[..., Any], **layers: nn.Module) -> nn.Module:
     return Written(forward, **layers)
 

@@ -64,6 +64,11 @@ class Tagger(nn.Module):
         return self.head(self.gru(self.embedding(tokens))[0])
 
 
+class Summed(Tagger):
+    def forward(self, tokens):
+        return self.head(self.gru(self.embedding(tokens))[0].cumsum(1))
+
+
 class Autoencoder(nn.Sequential):
     def __init__(self):
         super().__init__(nn.Linear(6, 3), nn.ReLU(), nn.Linear(3, 6))
@@ -419,7 +424,12 @@ BAD: dict[str, tuple[str, list[str], type[EdgekitError], str]] = {
     ),
     "a device that is not there": ("regression", ["device=cuda"], EdgekitError, "no CUDA device"),
     "nobody to watch": ("regression", ["train.early_stop={}"], RecipeError, "validation_fraction"),
-    "an operator without an integer form": ("sequence_labelling", ["quantize={strict: true}"], EdgekitError, "gru"),
+    "an operator without an integer form": (
+        "sequence_labelling",
+        [f"model={model('Summed')}", "quantize={strict: true}"],
+        EdgekitError,
+        "cumsum",
+    ),
 }
 
 

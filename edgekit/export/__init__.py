@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from onnx import ModelProto
 from onnx.checker import ValidationError, check_model
 from onnx.shape_inference import InferenceError
@@ -92,9 +93,17 @@ def export_onnx(
 
 
 def _float_layers(graph: Graph) -> int:
-    """Convolutions and products of matrices that a quantised graph computes in float; an attention has two."""
+    """Convolutions and products of matrices that a quantised graph computes in float."""
     found = [node for node in patterns.float_calls(graph) if cost.macs(graph, node)]
-    return sum(2 if node.target is ATTENTION else 1 for node in found if node.target not in cost.RECURRENT)
+    return sum(_PRODUCTS.get(node.target, 1) for node in found)
+
+
+_PRODUCTS: dict[Any, int] = {  # where it is not one
+    **dict.fromkeys(cost.RECURRENT, 0),
+    ATTENTION: 2,
+    torch.ops.edgekit.gru.default: 3,
+    torch.ops.edgekit.lstm.default: 4,
+}
 
 
 def _check(model: ModelProto, target: OnnxTarget, quantised: bool, float_layers: int, name: str) -> None:

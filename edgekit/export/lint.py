@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from edgekit.runtime import nodes
 from edgekit.targets import OnnxTarget
 
 _TINY = float(np.finfo(np.float32).tiny)
@@ -26,12 +28,13 @@ _MOVES = (
 
 
 class _View:
-    """A model's graph by name."""
+    """A graph by name: a model's, or the body of a loop, which sees what is stored outside."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
-        self.nodes = list(model.graph.node)
-        self.outputs = {value.name for value in model.graph.output}
-        self.constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    def __init__(self, graph: onnx.GraphProto, outside: _View | None = None) -> None:
+        self.nodes = list(graph.node)
+        self.outputs = {value.name for value in graph.output}
+        self.constants: dict[str, NDArray[Any]] = {} if outside is None else dict(outside.constants)
+        self.constants |= {t.name: numpy_helper.to_array(t) for t in graph.initializer}
         self.constants |= {
             n.output[0]: numpy_helper.to_array(n.attribute[0].t)
             for n in self.nodes
@@ -43,6 +46,14 @@ class _View:
             for name in node.input:
                 self.users.setdefault(name, []).append(node)
         self.quantised = behind_quantisers(self.nodes)
+
+    def with_bodies(self) -> Iterator[_View]:
+        """The graph and every one inside of it."""
+        yield self
+        for node in self.nodes:
+            for attribute in node.attribute:
+                if attribute.HasField("g"):
+                    yield from _View(attribute.g, self).with_bodies()
 
     def kind_behind(self, name: str) -> str:
         """The operator that makes a value, or nothing."""
@@ -80,12 +91,12 @@ def lint(model: onnx.ModelProto, target: OnnxTarget, quantised: bool, float_laye
     elsewhere = [t.name for t in model.graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
     if elsewhere:  # and is not read from there either
         return [f"{', '.join(elsewhere)} is stored in another file"]
-    view = _View(model)
-    findings = [*_header(model, target), *_metadata(model), *_pairs(view, target)]
+    views = list(_View(model.graph).with_bodies())
+    findings = [*_header(model, target), *_metadata(model), *chain(*(_pairs(view, target) for view in views))]
     if quantised:
-        findings += [*_layers(view, target), *_islands(view, float_layers)]
+        findings += [*chain(*(_layers(view, target) for view in views)), *_islands(views, float_layers)]
         if target.activation == "int8":
-            findings += _fusions(view)
+            findings += _fusions(views[0])  # TensorRT fuses no addition in the body of a loop
     return findings
 
 
@@ -95,14 +106,14 @@ def _header(model: onnx.ModelProto, target: OnnxTarget) -> Iterator[str]:
         yield f"the operator sets are {versions}, not opset {target.opset}"
     if model.functions:
         yield f"it defines functions of its own: {', '.join(f.name for f in model.functions)}"
-    for node in model.graph.node:
+    for node in nodes(model.graph):
         if node.domain:
             yield f"{node.name} is {node.domain}::{node.op_type}, which no plain ONNX reader knows"
 
 
 def _metadata(model: onnx.ModelProto) -> Iterator[str]:
     graph = model.graph
-    parts: list[Any] = [*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer]
+    parts: list[Any] = [*nodes(graph), *graph.input, *graph.output, *graph.value_info, *graph.initializer]
     for name, part in [("the model", model), ("the graph", graph), *((part.name, part) for part in parts)]:
         if part.doc_string or part.metadata_props:
             yield f"{name} carries metadata of the machine that wrote it"
@@ -177,8 +188,8 @@ def _layers(view: _View, target: OnnxTarget) -> Iterator[str]:
             yield from _bias(view, node, target)
 
 
-def _islands(view: _View, expected: int) -> Iterator[str]:
-    found = [n.name for n in view.nodes if n.op_type in _WEIGHTED and _in_float(view, n)]
+def _islands(views: list[_View], expected: int) -> Iterator[str]:
+    found = [n.name for view in views for n in view.nodes if n.op_type in _WEIGHTED and _in_float(view, n)]
     if len(found) > expected:
         yield from (f"{name} does not read dequantised values on both sides: it would run in float" for name in found)
     elif len(found) < expected:

@@ -7,11 +7,10 @@ text goes before the file is written.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import onnx
 
 from edgekit.graph import Graph, edit, notes
+from edgekit.runtime import nodes
 
 _CARRIED, _READ = "stack_trace", "pkg.torch.onnx.stack_trace"
 
@@ -39,15 +38,6 @@ def restore(model: onnx.ModelProto) -> None:
     for node in nodes(model.graph):
         for names in (node.input, node.output):
             names[:] = [new.get(name, name) for name in names]
-
-
-def nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """All nodes, those of loops and branches too."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from nodes(attribute.g)
 
 
 def _free(name: str, taken: set[str]) -> str:

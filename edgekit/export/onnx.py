@@ -15,10 +15,11 @@ from torch import fx
 
 from edgekit import __version__
 from edgekit.errors import OperatorError, UnsupportedError
-from edgekit.export import names
+from edgekit.export import names, scan
 from edgekit.graph import Graph, edit
 from edgekit.graph.quiet import quiet
 from edgekit.ops import numerics
+from edgekit.runtime import nodes
 from edgekit.targets import OnnxTarget
 
 op: Any = opset18  # its stubs know no constants
@@ -185,7 +186,7 @@ def translations(target: OnnxTarget) -> dict[Callable[..., Any], Callable[..., A
         return op.Div(x, op.Max(length, _float(eps)))
 
     s8 = torch.ops.edgekit
-    table = {
+    table: dict[Callable[..., Any], Callable[..., Any]] = {
         s8.scaled_matmul.default: scaled_matmul,
         s8.masked_softmax.default: masked_softmax,
         s8.l2_norm.default: l2_norm,
@@ -193,6 +194,7 @@ def translations(target: OnnxTarget) -> dict[Callable[..., Any], Callable[..., A
         s8.dequantize.default: dequantize,
         torch.ops.aten.mean.dim: mean,
     }
+    table |= scan.translations(target)
     return table | ({torch.ops.aten.linear.default: linear} if target.activation == "uint8" else {})
 
 
@@ -201,11 +203,14 @@ def _float(value: float) -> Any:
 
 
 def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Drop what leaks the builder's paths and makes the file twice as long; name the batch; say who wrote it."""
+    """Drop what nobody reads, and what leaks the builder's paths; name the batch; say who wrote it."""
+    read = {name for node in nodes(model.graph) for name in node.input} | {o.name for o in model.graph.output}
+    for tensor in [tensor for tensor in model.graph.initializer if tensor.name not in read]:
+        model.graph.initializer.remove(tensor)
     model.ir_version = IR_VERSION
     model.producer_name, model.producer_version = "edgekit", __version__
     values = [*model.graph.input, *model.graph.output, *model.graph.initializer]
-    for part in (model, model.graph, *names.nodes(model.graph), *values):
+    for part in (model, model.graph, *nodes(model.graph), *values):
         del part.metadata_props[:]
         part.doc_string = ""
     model.graph.name = "edgekit"

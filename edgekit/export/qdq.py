@@ -14,6 +14,7 @@ from torch import Tensor, fx
 from edgekit.errors import OperatorError
 from edgekit.fuse.rules.pools import pool_geometry
 from edgekit.fuse.rules.products import IntegerLayer, integer_layer
+from edgekit.fuse.rules.recurrent import integer_gates
 from edgekit.graph import Graph, edit, kinds, patterns
 from edgekit.graph.patterns import Cell
 from edgekit.ops import numerics, window
@@ -35,6 +36,8 @@ def place(graph: Graph, target: OnnxTarget) -> Graph:
     for cell in found:
         if kinds.kind_of(cell.body) is kinds.WEIGHTED and not cell.is_border:
             _store_integers(placed, cell, target)
+        elif kinds.kind_of(cell.body) in kinds.RECURRENT and not cell.is_border:
+            _store_gates(placed, cell, target)
         elif cell.body.op == "get_attr":
             _store_activation(placed, cell)
     if target.activation == "uint8":
@@ -66,6 +69,14 @@ def _store_integers(graph: Graph, cell: Cell, target: OnnxTarget) -> None:
         edit.set_argument(cell.body, "bias", _stored_bias(graph, cell.body, layer, target))
 
 
+def _store_gates(graph: Graph, cell: Cell, target: OnnxTarget) -> None:
+    """The recurrent weights and biases of a GRU or LSTM in the same way."""
+    call = kinds.call_of(cell.body)
+    for gate, layer in integer_gates(graph, cell).items():
+        edit.set_argument(call, f"w{gate}", _stored(graph, call, f"w{gate}", layer.weight, layer.weight_scale))
+        edit.set_argument(call, f"b{gate}", _stored_bias(graph, call, layer, target, f"b{gate}"))
+
+
 def _store_activation(graph: Graph, cell: Cell) -> None:
     """A stored tensor that takes part as an activation, or whose rows do, as int8; rows are dequantised one by one."""
     scale, named = edit.get_tensor(graph.module, cell.scale), str(cell.body.target)
@@ -79,11 +90,11 @@ def _store_activation(graph: Graph, cell: Cell) -> None:
     cell.end.replace_all_uses_with(edit.call_before(cell.end, DEQUANTIZE, (stored, cell.scale)))
 
 
-def _stored_bias(graph: Graph, body: fx.Node, layer: IntegerLayer, target: OnnxTarget) -> fx.Node:
+def _stored_bias(graph: Graph, body: fx.Node, layer: IntegerLayer, target: OnnxTarget, name: str = "bias") -> fx.Node:
     scale = layer.input_scale * layer.channel_scale
     if target.bias == "int32":
-        return _stored(graph, body, "bias", layer.bias, scale)
-    return edit.add_tensor(graph.module, f"{body.name}.bias", numerics.dequantize(layer.bias, scale, 0), body)
+        return _stored(graph, body, name, layer.bias, scale)
+    return edit.add_tensor(graph.module, f"{body.name}.{name}", numerics.dequantize(layer.bias, scale, 0), body)
 
 
 def _stored(graph: Graph, body: fx.Node, name: str, value: Tensor, scale: Tensor, axis: int = 0) -> fx.Node:

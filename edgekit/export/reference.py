@@ -16,7 +16,9 @@ from torch import Tensor, fx
 from edgekit.graph import Graph, patterns
 from edgekit.ops import numerics
 
-DEQUANTIZE = torch.ops.edgekit.dequantize.default
+own = torch.ops.edgekit
+DEQUANTIZE = own.dequantize.default
+_SINGLE = (own.gru.default, own.lstm.default)  # they round inside, as the file does step by step in float32
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class TensorRTReference(fx.Interpreter):
             return _quantize(_real(args[0]), args[1])
         if target in patterns.WEIGHTED and all(isinstance(value, Quantized) for value in args[:2]):
             return _accumulate(target, *args)
+        if target in _SINGLE:
+            return fx.node.map_aggregate(super().call_function(target, fx.node.map_aggregate(args, _single), {}), _real)
         return super().call_function(target, fx.node.map_aggregate(args, _real), dict(kwargs))
 
     def output(self, target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ARG002
@@ -66,6 +70,11 @@ def _accumulate(target: Any, x: Quantized, weight: Quantized, bias: Tensor | Non
     scale = weight.scale.repeat(sums.shape[axis] // len(weight.scale))  # groups of a transposed one share theirs
     result = sums * numerics.along(x.scale * scale, axis, sums.dim())
     return result if bias is None else result + numerics.along(_real(bias), axis, sums.dim())
+
+
+def _single(value: Any) -> Any:
+    real = _real(value)
+    return real.float() if isinstance(real, Tensor) and real.is_floating_point() else real
 
 
 def _real(value: Any) -> Any:

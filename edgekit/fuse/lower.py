@@ -74,7 +74,7 @@ def lowered(graph: Graph) -> Lowered:
     if not found:
         raise UsageError("the graph is not quantised.", fix="Call ek.quantize first.")
     work, ends = Work(graph), {cell.end: cell for cell in found}
-    inside = {node for cell in found if not cell.is_border for node in (cell.body, cell.inner, cell.clamp)}
+    inside = {node for cell in found if not cell.is_border for node in cell.members}
     operators = []
     for node in graph.nodes:
         if node.op == "placeholder":
@@ -114,8 +114,8 @@ def _reported(graph: Graph, node: fx.Node, ends: dict[fx.Node, Cell]) -> list[Fu
         fused = ["requantise", *([edit.operator_name(cell.clamp)] if cell.clamp is not None else [])]
         if kinds.kind_of(cell.body) is kinds.WEIGHTED and edit.arguments(cell.body)["bias"] is not None:
             fused.append("bias")
-        macs = cost.macs(graph, cell.body)
-        return [Fused(cell.body.name, edit.operator_name(cell.body), tuple(fused), "", macs)]
+        call = kinds.call_of(cell.body)
+        return [Fused(cell.body.name, edit.operator_name(call), tuple(fused), "", cost.macs(graph, call))]
     if node in patterns.float_calls(graph):
         return [Fused(node.name, edit.operator_name(node), (), why_float(node), cost.macs(graph, node))]
     return []

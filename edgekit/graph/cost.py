@@ -26,6 +26,7 @@ LINEARS = (aten.linear.default, s8.linear_s8.default)
 PRODUCTS = (
     aten.matmul.default, aten.bmm.default, aten.mm.default, s8.matmul_s8.default, s8.scaled_matmul.default,
 )  # fmt: skip
+WORDS = (s8.gru.default, s8.lstm.default, s8.gru_s8.default, s8.lstm_s8.default)
 RECURRENT = (aten.gru.input, aten.lstm.input, aten.rnn_tanh.input, aten.rnn_relu.input)
 
 
@@ -107,9 +108,19 @@ def _attention(graph: Graph, node: fx.Node) -> int:
 def _recurrent(graph: Graph, node: fx.Node) -> int:
     """Every weight matrix meets one vector at each step of time."""
     parts = edit.arguments(node)
-    steps = graph.shape(parts["input"])[1 if parts["batch_first"] else 0]
+    vectors = math.prod(graph.shape(parts["input"])[:2])
     matrices = [graph.shape(weight) for weight in parts["params"]]
-    return steps * sum(math.prod(shape) for shape in matrices if len(shape) == 2)
+    return vectors * sum(math.prod(shape) for shape in matrices if len(shape) == 2)
+
+
+def _word(graph: Graph, node: fx.Node) -> int:
+    """The recurrent weights of every gate meet one vector at each step of time."""
+    (steps, batch, units), state = (_shape_of(graph, node, name) for name in (_first(node), "h0"))
+    return steps * batch * units * state[-1] * (3 if node.target in (s8.gru.default, s8.gru_s8.default) else 4)
+
+
+def _first(node: fx.Node) -> str:
+    return next(iter(edit.arguments(node)))
 
 
 def _shape_of(graph: Graph, node: fx.Node, argument: str) -> tuple[int, ...]:
@@ -122,5 +133,6 @@ _COUNTS: dict[Any, Callable[[Graph, fx.Node], int]] = {
     **dict.fromkeys(LINEARS, _linear),
     **dict.fromkeys(PRODUCTS, _product),
     **dict.fromkeys(RECURRENT, _recurrent),
+    **dict.fromkeys(WORDS, _word),
     aten.scaled_dot_product_attention.default: _attention,
 }

@@ -6,6 +6,7 @@ moved bytes keep the one they came with.
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +28,7 @@ class Kind:
         shares: the result has the scale of its operands, because it holds their bytes.
         rescales: ends in a requantisation, whose bounds can hold a clamp.
         products: adds up products: what INT8 is for.
+        state: of the operands those that share the scale of the result, because they are one in the step before.
     """
 
     name: str
@@ -34,6 +36,12 @@ class Kind:
     shares: bool = False
     rescales: bool = False
     products: bool = False
+    state: tuple[str, ...] = ()
+
+    @property
+    def gates(self) -> tuple[str, ...]:
+        """The operands of a recurrent layer that change with time: letters that its weights are named after."""
+        return tuple(name for name in self.operands if name not in self.state)
 
 
 WEIGHTED = Kind("weighted", ("input",), rescales=True, products=True)
@@ -56,6 +64,9 @@ CHOICE = Kind("move", ("self", "other"), shares=True)  # each result is the byte
 JOINED = Kind("concat", ("tensors",), shares=True)
 EMBEDDING = Kind("embedding", ("weight",), shares=True)
 IDENTITY = Kind("identity", ("input",), shares=True)  # in inference
+GRU = Kind("recurrent", ("r", "z", "n", "h0"), products=True, state=("h0",))
+LSTM = Kind("recurrent", ("i", "f", "g", "o", "h0"), products=True, state=("h0",))
+RECURRENT = (GRU, LSTM)
 
 UNARY_OPERATORS = (
     aten.sigmoid.default, aten.tanh.default, aten.gelu.default, aten.silu.default, aten.hardswish.default,
@@ -109,7 +120,9 @@ KINDS: dict[object, Kind] = {
     own.scaled_matmul.default: SCALED,
     own.masked_softmax.default: MASKED_SOFTMAX,
     own.l2_norm.default: L2_NORM,
+    own.gru.default: GRU,
 }
+KINDS_OF_FIRST: dict[object, Kind] = {own.lstm.default: LSTM}  # calls with several results: the first is quantised
 
 
 def kind_of(node: fx.Node) -> Kind | None:
@@ -118,7 +131,20 @@ def kind_of(node: fx.Node) -> Kind | None:
         return None
     if node.target in WITH_A_NUMBER and isinstance(node.args[1], (int, float)):
         return UNARY
+    if node.target is operator.getitem and node.args[1] == 0:
+        return KINDS_OF_FIRST.get(edit.input_node(node).target)
     return KINDS.get(node.target)
+
+
+def call_of(node: fx.Node) -> fx.Node:
+    """The call that computes the value of a node: itself, or the one of whose results it is the first."""
+    is_first = node.op == "call_function" and node.target is operator.getitem and kind_of(node) is not None
+    return edit.input_node(node) if is_first else node
+
+
+def value_of(call: fx.Node) -> fx.Node:
+    """The node with the value that a call computes, the inverse of :func:`call_of`."""
+    return next((user for user in call.users if call_of(user) is call), call)
 
 
 def operands(node: fx.Node) -> list[fx.Node]:
@@ -126,9 +152,22 @@ def operands(node: fx.Node) -> list[fx.Node]:
     kind = kind_of(node)
     if kind is None:
         return []
-    parts, found = edit.arguments(node), list[fx.Node]()
-    for name in kind.operands:
-        value = parts[name] if name in parts else node.args[0]  # the first argument has many names
+    return _named(node, kind.operands)
+
+
+def sharing(node: fx.Node) -> list[fx.Node]:
+    """The operands whose scale the result has, or that have the scale of the result."""
+    kind = kind_of(node)
+    if kind is None:
+        return []
+    return _named(node, kind.operands if kind.shares else kind.state)
+
+
+def _named(node: fx.Node, names: tuple[str, ...]) -> list[fx.Node]:
+    call = call_of(node)
+    parts, found = edit.arguments(call), list[fx.Node]()
+    for name in names:
+        value = parts[name] if name in parts else call.args[0]  # the first argument has many names
         found += [n for n in (value if isinstance(value, (list, tuple)) else [value]) if isinstance(n, fx.Node)]
     return found
 

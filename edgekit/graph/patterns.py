@@ -8,6 +8,7 @@ stands in no cell, or in one whose operator reads values that are not quantised,
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,6 +105,13 @@ class Cell:
         """The node whose float value the cell's output stands for."""
         return self.clamp or self.body
 
+    @property
+    def members(self) -> set[fx.Node]:
+        """The nodes that become one integer operator; the other results of its call are among them."""
+        call = kinds.call_of(self.body)
+        others = call.users if call is not self.body else ()
+        return {node for node in (self.body, self.inner, self.clamp, call, *others) if node is not None}
+
 
 def scale_node(fake: fx.Node) -> fx.Node:
     """The ``get_attr`` node of a fake_quantize's scale."""
@@ -142,6 +150,8 @@ def is_integer(body: fx.Node) -> bool:
     kind, reads = kinds.kind_of(body), kinds.operands(body)
     if kind is None or not reads or not all(map(is_quantised, reads)):
         return False
+    if kind in kinds.RECURRENT:
+        return edit.arguments(kinds.call_of(body))["scales"] is not None
     return kind is not kinds.WEIGHTED or edit.is_call(edit.arguments(body)["weight"], FAKE_QUANTIZE)
 
 
@@ -162,9 +172,9 @@ def cells(graph: Graph) -> list[Cell]:
 
 def float_calls(graph: Graph) -> list[fx.Node]:
     """The calls of a quantised graph that compute float tensors in float, in order."""
-    found = cells(graph)
-    inside = {node for cell in found if not cell.is_border for node in (cell.body, cell.clamp)}
-    calls = [n for n in edit.calls(graph.module) if kinds.is_float(n) and n not in inside]
+    inside = {node for cell in cells(graph) if not cell.is_border for node in cell.members}
+    calls = [n for n in edit.calls(graph.module) if n not in inside and n.target is not operator.getitem]
+    calls = [n for n in calls if kinds.is_float(n) or isinstance(n.meta.get("val"), tuple)]
     return [n for n in calls if n.target not in (FAKE_QUANTIZE, AS_FLOAT, *TRAINING_ONLY)]
 
 

@@ -48,12 +48,12 @@ WORDS: dict[str, tuple[str, Callable[..., Any]]] = {
     "l2_norm": ("(Tensor x, float eps) -> Tensor", l2_norm),
     "gru": (
         "(Tensor r, Tensor z, Tensor n, Tensor h0, Tensor wr, Tensor wz, Tensor wn, Tensor br, Tensor bz, Tensor bn, "
-        "bool reverse, Tensor? scales=None) -> Tensor",
+        "bool reverse, Tensor[]? scales=None) -> Tensor",
         recurrent_words.gru,
     ),
     "lstm": (
         "(Tensor i, Tensor f, Tensor g, Tensor o, Tensor h0, Tensor c0, Tensor wi, Tensor wf, Tensor wg, Tensor wo, "
-        "Tensor bi, Tensor bf, Tensor bg, Tensor bo, bool reverse, Tensor? scales=None) -> (Tensor, Tensor)",
+        "Tensor bi, Tensor bf, Tensor bg, Tensor bo, bool reverse, Tensor[]? scales=None) -> (Tensor, Tensor)",
         recurrent_words.lstm,
     ),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
@@ -23,7 +25,7 @@ def gru(
     bz: Tensor,
     bn: Tensor,
     reverse: bool,
-    scales: Tensor | None = None,
+    scales: Sequence[Tensor] | None = None,
 ) -> Tensor:
     """One layer of a GRU in one direction over a whole sequence, as ``torch.nn.GRU``.
 
@@ -32,7 +34,7 @@ def gru(
         h0: [N, H], the state to begin with.
         wr, wz, wn, br, bz, bn: recurrent weights [H, H] and biases [H].
         reverse: go from the last step to the first.
-        scales: float32, in the order of :data:`edgekit.ops.recurrent.GRU_QUANTITIES`; with it each quantity is
+        scales: float32 scalars in the order of :data:`edgekit.ops.recurrent.GRU_QUANTITIES`; with them each quantity is
             fake-quantised exactly where ``gru_s8`` rounds it.
 
     Returns:
@@ -63,7 +65,7 @@ def lstm(
     bg: Tensor,
     bo: Tensor,
     reverse: bool,
-    scales: Tensor | None = None,
+    scales: Sequence[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One layer of an LSTM in one direction over a whole sequence, as ``torch.nn.LSTM``.
 
@@ -92,12 +94,12 @@ def _only_shapes(x: Tensor) -> bool:
     return x.is_meta or (isinstance(x, FakeTensor) and get_proxy_mode() is None)
 
 
-def _quantiser(names: tuple[str, ...], scales: Tensor | None) -> recurrent.At:
+def _quantiser(names: tuple[str, ...], scales: Sequence[Tensor] | None) -> recurrent.At:
     if scales is None:
         return recurrent.unseen
-    if scales.shape != (len(names),):
-        raise UsageError(f"scales must have shape ({len(names)},), not {tuple(scales.shape)}.")
-    by_name = dict(zip(names, scales.unbind(), strict=True))
+    if len(scales) != len(names):
+        raise UsageError(f"there must be {len(names)} scales, not {len(scales)}.")
+    by_name = dict(zip(names, scales, strict=True))
 
     def at(name: str, value: Tensor) -> Tensor:
         if name in recurrent.S16_QUANTITIES:

@@ -11,13 +11,14 @@ import torch
 from torch import fx, nn
 
 from edgekit.errors import CalibrationError
-from edgekit.graph import Graph, capture, cost, edit
+from edgekit.graph import Graph, capture, cost, edit, kinds
 from edgekit.graph.canonical import fold_batch_norm
 from edgekit.graph.constants import fold_constants
 from edgekit.graph.explicit import write_out_attention
+from edgekit.graph.recurrence import write_out_recurrence
 from edgekit.graph.steps import in_steps
 from edgekit.options import QuantConfig
-from edgekit.quant import channels, correct, items, observe, preset
+from edgekit.quant import channels, correct, items, observe, preset, recurrent
 from edgekit.quant.additions import make_exact
 from edgekit.quant.insert import insert
 from edgekit.quant.items import Item
@@ -99,13 +100,15 @@ def quantize(
     calibration = list(calibration) if choice.needs_peaks else calibration
     prepared, rescaled = preset.rescale(prepared, choice, calibration, config.smooth_alpha)
     placed = plan(prepared, config.keep_float, config.strict)
+    recurrent.expose(placed)
     observers = {named: observe.make(config) for named in dict.fromkeys(placed.observed.values())}
     ranges = {node: observers[named] for node, named in placed.observed.items()}
     inputs = preset.watchers(prepared, choice)
     samples = _watch(prepared, channels.together(ranges, inputs), calibration)
     items.check_count(samples, config.allow_few)
     found = {named: observe.scale(observer) for named, observer in observers.items()}
-    scales = make_exact(placed, make_whole(placed, found))
+    recurrent.conceal(prepared, placed)
+    scales = make_exact(placed, recurrent.within_reach(placed, make_whole(placed, found)))
     means, reference, share = correct.means(inputs), prepared.copy(), _int8_share(prepared, placed)
     insert(prepared, placed, scales, config.per_channel)
     quantised, corrected = preset.correct_biases(prepared, choice, means)
@@ -121,11 +124,11 @@ def quantize(
 
 
 def prepare(graph: Graph) -> Graph:
-    """A copy with batch norm folded, attention written out, and what depends on no input stored.
+    """A copy with batch norm folded, attention and recurrent layers written out, and what depends on no input stored.
 
     It is the float graph that the quantised one stands for.
     """
-    written = write_out_attention(in_steps(_without_constants(fold_batch_norm(graph))))
+    written = write_out_recurrence(write_out_attention(in_steps(_without_constants(fold_batch_norm(graph)))))
     return _without_constants(written)  # masks taken apart are constants again
 
 
@@ -148,9 +151,11 @@ def _int8_share(graph: Graph, placed: Plan) -> float | None:
     macs = {node: cost.macs(graph, node) for node in edit.calls(graph.module)}
     total = sum(macs.values())
     for node, reason in placed.kept.items():
-        if macs[node] and "asked" not in reason and "prepares" not in reason:
+        if macs[kinds.call_of(node)] and "asked" not in reason and "prepares" not in reason:
             warnings.warn(f"{edit.describe(node)} stays in float: {reason}.", RuntimeWarning, stacklevel=3)
-    return sum(count for node, count in macs.items() if placed.is_integer(node)) / total if total else None
+    return (
+        sum(macs.get(kinds.call_of(n), 0) for n in placed.scale_of if placed.is_integer(n)) / total if total else None
+    )
 
 
 def _watch(graph: Graph, observers: Mapping[fx.Node, channels.Sees], calibration: Iterable[Item]) -> int:

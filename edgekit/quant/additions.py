@@ -14,6 +14,7 @@ from torch import Tensor, fx
 
 from edgekit.graph import kinds
 from edgekit.ops import numerics
+from edgekit.quant import recurrent
 from edgekit.quant.plan import Plan
 
 _FEWEST = 256  # steps; a smaller ratio would have to move too far
@@ -28,10 +29,18 @@ def make_exact(placed: Plan, scales: Scales) -> Scales:
     """
     scales, settled = dict(scales), set[fx.Node]()
     for node in reversed(placed.scale_of):
-        if kinds.kind_of(node) is kinds.JOIN and placed.is_integer(node):
-            sources = [placed.scale_of[source] for source in kinds.operands(node)]
-            settle(sources, scales[placed.scale_of[node]], scales, settled)
+        for summands, total in _additions(placed, node):
+            settle(summands, scales[total], scales, settled)
     return scales
+
+
+def _additions(placed: Plan, node: fx.Node) -> list[tuple[list[fx.Node], fx.Node]]:
+    """After whom the scales of summands and sums are named, of the additions in a node, the last one first."""
+    if node in placed.inside:
+        return recurrent.additions(placed, node)
+    if kinds.kind_of(node) is kinds.JOIN and placed.is_integer(node):
+        return [([placed.scale_of[source] for source in kinds.operands(node)], placed.scale_of[node])]
+    return []
 
 
 def settle(sources: list[fx.Node], output: Tensor, scales: Scales, settled: set[fx.Node]) -> None:

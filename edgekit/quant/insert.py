@@ -9,6 +9,7 @@ from torch import Tensor, fx
 
 from edgekit.graph import Graph, edit, kinds, notes, patterns
 from edgekit.ops import numerics
+from edgekit.quant import recurrent
 from edgekit.quant.plan import Plan
 
 TINY = torch.finfo(torch.float32).tiny
@@ -28,7 +29,9 @@ def insert(graph: Graph, placed: Plan, scales: dict[fx.Node, Tensor], per_channe
     for node in filter(placed.is_integer, placed.scale_of):
         if kinds.kind_of(node) is kinds.WEIGHTED:
             before = scales[placed.scale_of[edit.input_node(node)]]
-            _quantize_weight(graph, node, before, scales[placed.scale_of[node]], per_channel)
+            _quantize_weight(graph, node, ("weight", "bias"), before, scales[placed.scale_of[node]], per_channel)
+    for node, inside in placed.inside.items():
+        _quantize_recurrent(graph, node, [stored[one] for one in inside], per_channel)
     for node, named in placed.scale_of.items():
         if node.target not in patterns.TRAINING_ONLY:
             fake = _behind(node, first, (node, stored[named]))
@@ -47,16 +50,18 @@ def _stays_float(placed: Plan, source: fx.Node, user: fx.Node) -> bool:
     """Whether ``user`` reads the float value of a quantised node: only where there is one, and it needs no other."""
     if placed.is_integer(source):
         return False
-    return not (placed.is_integer(user) and source in kinds.operands(user))
+    result = kinds.value_of(user)
+    return not (placed.is_integer(result) and source in kinds.operands(result))
 
 
 def _keep_float(placed: Plan) -> None:
     """Say so where an operator stays in float though it could do without: it reads int8 values as floats."""
     for node, reason in placed.kept.items():
-        node.meta[notes.WHY_FLOAT] = reason
-        if kinds.kind_of(node) is not None and any(map(patterns.is_quantised, node.all_input_nodes)):
-            for source in filter(patterns.is_quantised, node.all_input_nodes):
-                node.replace_input_with(source, edit.call_before(node, patterns.AS_FLOAT, (source,)))
+        call = kinds.call_of(node)
+        call.meta[notes.WHY_FLOAT] = reason
+        if kinds.kind_of(node) is not None:
+            for source in filter(patterns.is_quantised, call.all_input_nodes):
+                call.replace_input_with(source, edit.call_before(call, patterns.AS_FLOAT, (source,)))
 
 
 def _store(graph: Graph, name: str, value: Tensor, before: fx.Node) -> fx.Node:
@@ -64,20 +69,36 @@ def _store(graph: Graph, name: str, value: Tensor, before: fx.Node) -> fx.Node:
     return edit.add_tensor(graph.module, name, value, before)
 
 
-def _quantize_weight(graph: Graph, layer: fx.Node, before: Tensor, behind: Tensor, per_channel: bool) -> None:
-    """Put fake_quantize in front of a layer's weight; ``before`` and ``behind`` are the scales of input and output."""
+def _quantize_recurrent(graph: Graph, node: fx.Node, scales: list[fx.Node], per_channel: bool) -> None:
+    """Give a recurrent layer the scales of its quantities, and put fake_quantize in front of its weights."""
+    call, kind = kinds.call_of(node), kinds.kind_of(node)
+    assert kind is not None
+    by_name = dict(zip(recurrent.quantities(node), scales, strict=True))
+    state, *hidden = (edit.get_tensor(graph.module, by_name[n]) for n in ("h", *(f"hidden_{g}" for g in kind.gates)))
+    for gate, behind in zip(kind.gates, hidden, strict=True):
+        _quantize_weight(graph, call, (f"w{gate}", f"b{gate}"), state, behind, per_channel)
+    edit.set_argument(call, "scales", scales)
+
+
+def _quantize_weight(
+    graph: Graph, layer: fx.Node, names: tuple[str, str], before: Tensor, behind: Tensor, per_channel: bool
+) -> None:
+    """Put fake_quantize in front of a layer's weight; ``before`` and ``behind`` are the scales of input and output.
+
+    ``names`` are those of the arguments with the weight and its bias.
+    """
     parts, axis = edit.arguments(layer), patterns.output_channels(layer)
-    weight = edit.get_tensor(graph.module, parts["weight"])
-    bias = None if parts["bias"] is None else edit.get_tensor(graph.module, parts["bias"])
+    weight, bias = (None if parts[n] is None else edit.get_tensor(graph.module, parts[n]) for n in names)
+    assert weight is not None
     if bias is not None and len(bias) != weight.shape[axis]:  # groups of a transposed convolution share their scales
         bias = bias.detach().abs().view(-1, weight.shape[axis]).amax(0)
     scale = _without_dead(numerics.weight_scale(weight, bias, before, axis), before, behind)
     if not per_channel:
         scale = scale.max().expand_as(scale).contiguous()
-    node = _store(graph, f"{layer.name}_weight_scale", scale, layer)
-    arguments = (parts["weight"], node, axis, -numerics.WEIGHT_MAX, numerics.WEIGHT_MAX)
-    fake = edit.call_before(layer, patterns.FAKE_QUANTIZE, arguments, f"{layer.name}_weight_q")
-    edit.set_argument(layer, "weight", fake)
+    node = _store(graph, f"{layer.name}_{names[0]}_scale", scale, layer)
+    arguments = (parts[names[0]], node, axis, -numerics.WEIGHT_MAX, numerics.WEIGHT_MAX)
+    fake = edit.call_before(layer, patterns.FAKE_QUANTIZE, arguments, f"{layer.name}_{names[0]}_q")
+    edit.set_argument(layer, names[0], fake)
 
 
 def _without_dead(scale: Tensor, before: Tensor, behind: Tensor) -> Tensor:

@@ -27,11 +27,14 @@ class Plan:
         kept: calls that stay in float, and why.
         observed: nodes whose values calibration must see, in order, and the node that the scale is named after.
         scale_of: for every quantised node, the node that its scale is named after.
+        inside: for every recurrent layer, the node that each of its quantities' scales is named after, in the order of
+            the layer's ``scales``; :func:`edgekit.quant.recurrent.expose` fills it in.
     """
 
     kept: dict[fx.Node, str] = field(default_factory=dict)
     observed: dict[fx.Node, fx.Node] = field(default_factory=dict)
     scale_of: dict[fx.Node, fx.Node] = field(default_factory=dict)
+    inside: dict[fx.Node, tuple[fx.Node, ...]] = field(default_factory=dict)
 
     def is_integer(self, node: fx.Node) -> bool:
         """Whether a call is computed on integers."""
@@ -54,6 +57,7 @@ def plan(graph: Graph, keep_float: Iterable[str] = (), strict: bool = False) -> 
     kept = _without_integer_form(graph, tuple(keep_float))
     if strict:
         _refuse(kept)
+    kept |= _cells(graph)
     if any(_is_heavy(node) for node in _calls(graph) if node not in kept):
         kept |= _front(graph)
         kept |= _far_from_products(graph, kept)
@@ -68,9 +72,10 @@ def plan(graph: Graph, keep_float: Iterable[str] = (), strict: bool = False) -> 
 
 
 def _calls(graph: Graph) -> list[fx.Node]:
-    """The calls that compute float tensors; the parts of a tuple are those of the call that gives it."""
+    """The nodes with what calls compute in float; the parts of a tuple are those of the call that gives it."""
     calls = [node for node in edit.calls(graph.module) if node.target is not operator.getitem]
-    return [node for node in calls if kinds.is_float(node) or isinstance(node.meta.get("val"), tuple)]
+    calls = [node for node in calls if kinds.is_float(node) or isinstance(node.meta.get("val"), tuple)]
+    return [kinds.value_of(node) for node in calls]
 
 
 def _without_integer_form(graph: Graph, keep_float: tuple[str, ...]) -> dict[fx.Node, str]:
@@ -90,6 +95,21 @@ def _refuse(kept: dict[fx.Node, str]) -> None:
                 f"{edit.describe(node)} cannot be quantised: {reason}.",
                 fix="Leave out strict and it stays in float, or replace the operator.",
             )
+
+
+def _cells(graph: Graph) -> dict[fx.Node, str]:
+    """What only moves the cell of an LSTM: it goes on in float, as exact as it comes."""
+    moved = set[fx.Node]()
+    for node in edit.calls(graph.module):
+        kind = kinds.kind_of(node)
+        is_cell = node.target is operator.getitem and edit.is_call(node.args[0], *kinds.KINDS_OF_FIRST)
+        if (is_cell and kind is None) or (
+            kind is not None and kind.shares and moved.intersection(kinds.operands(node))
+        ):
+            moved.add(node)
+    return {
+        node: "it moves the cell of an LSTM, which has 16 bits" for node in moved if kinds.kind_of(node) is not None
+    }
 
 
 def _front(graph: Graph) -> dict[fx.Node, str]:
@@ -128,22 +148,23 @@ def _is_heavy(node: fx.Node) -> bool:
 
 def _give_scales(graph: Graph, found: Plan) -> None:
     """Moved bytes share the scale of what they come from; everything else has one of its own."""
-    able = {node: kinds.kind_of(node) for node in _calls(graph) if node not in found.kept}
+    able = {node: None for node in _calls(graph) if node not in found.kept}
     groups, sources = Groups(), dict[fx.Node, fx.Node]()  # whose values give the scale of which node
-    for node, kind in able.items():
+    for node in able:
         for source in kinds.operands(node):
             if source not in able and groups.add(source):
                 sources[source] = source
-            if kind is not None and kind.shares:
-                groups.add(node)
-                groups.join(source, node)
-        if groups.add(node):
+        kind = kinds.kind_of(node)
+        if (kind is None or not kind.shares) and groups.add(node):
             clamp = _clamp(found, node)
             sources[clamp or node] = node
             if clamp is not None and groups.add(clamp):
                 groups.join(node, clamp)
+        for source in kinds.sharing(node):
+            groups.add(node)
+            groups.join(source, node)
     named = dict[fx.Node, fx.Node]()
-    for values, node in sources.items():
+    for values, node in sorted(sources.items(), key=lambda pair: pair[0].op == "get_attr"):  # what is computed first
         named.setdefault(groups.find(node), values)
         found.observed[values] = named[groups.find(node)]
     order = {node: named[groups.find(node)] for node in groups.members()}

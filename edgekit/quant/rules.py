@@ -9,7 +9,7 @@ import torch
 from torch import fx
 
 from edgekit.errors import NumericsError
-from edgekit.graph import Graph, edit, explicit, kinds, steps
+from edgekit.graph import Graph, edit, explicit, kinds, recurrence, steps
 from edgekit.graph.graph import known_size
 from edgekit.graph.patterns import output_channels
 from edgekit.ops import numerics
@@ -36,6 +36,8 @@ def why_not(graph: Graph, node: fx.Node) -> str:
         return f"batch norm has an integer form only as a layer or a part of one, and {steps.why_no_layer(node)}"
     if node.target is explicit.ATTENTION:
         return explicit.why_not_written_out(graph, node)
+    if node.target in recurrence.GATES:
+        return recurrence.why_not_written_out(node)
     if kind is None:
         return _REASONS.get(node.target, f"{edit.operator_name(node)} has no integer form")
     if not kinds.operands(node):
@@ -76,6 +78,14 @@ def _within_int32(node: fx.Node, fan_in: int) -> str:
     except NumericsError as error:
         raise error.at(edit.describe(node)) from error
     return ""
+
+
+def _recurrent(graph: Graph, node: fx.Node) -> str:
+    parts, kind = edit.arguments(kinds.call_of(node)), kinds.kind_of(node)
+    assert kind is not None
+    if any(parts[f"{name}{gate}"].op != "get_attr" for name in "wb" for gate in kind.gates):
+        return "its weights are computed, not stored"
+    return _within_int32(node, graph.shape(parts[kind.state[0]])[-1])
 
 
 def _matmul(graph: Graph, node: fx.Node) -> str:
@@ -165,4 +175,5 @@ CHECKS: dict[kinds.Kind, Callable[[Graph, fx.Node], str]] = {
     kinds.EMBEDDING: _embedding,
     kinds.MOVE: _move,
     kinds.CHOICE: _two_operands,
+    **dict.fromkeys(kinds.RECURRENT, _recurrent),
 }

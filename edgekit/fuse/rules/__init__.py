@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgekit.fuse.rules import elementwise, moves, norms, pools, products
+from edgekit.fuse.rules import elementwise, moves, norms, pools, products, recurrent
 from edgekit.fuse.rules.rule import Rule, border
 
 __all__ = ["RULES", "Rule", "border"]
@@ -12,6 +12,7 @@ RULES = {
     for rule in (
         products.WEIGHTED,
         products.MATMUL,
+        recurrent.RECURRENT,
         elementwise.JOIN,
         elementwise.MULTIPLY,
         elementwise.UNARY,

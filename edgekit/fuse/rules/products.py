@@ -37,18 +37,25 @@ class IntegerLayer:
 def integer_layer(graph: Graph, cell: Cell) -> IntegerLayer:
     """Weight and bias of a weighted cell as its integer operator has them; export writes the same numbers."""
     parts = edit.arguments(cell.body)
-    fake = edit.arguments(parts["weight"])
-    weight, weight_scale = (edit.get_tensor(graph.module, fake[name]).detach() for name in ("x", "scale"))
     source = patterns.scale_node(patterns.bytes_of(edit.input_node(cell.body)))
     input_scale = edit.get_tensor(graph.module, source).detach()
-    q = numerics.quantize(weight, weight_scale, fake["axis"], fake["lo"], fake["hi"])
     groups = parts["groups"] if cell.body.target in patterns.TRANSPOSED else 1
+    return integer_weight(graph, parts["weight"], parts["bias"], input_scale, groups)
+
+
+def integer_weight(
+    graph: Graph, weight: fx.Node, bias: fx.Node | None, input_scale: Tensor, groups: int = 1
+) -> IntegerLayer:
+    """The integers of a fake-quantised weight and its bias; ``groups`` is how many share the scales of channels."""
+    fake = edit.arguments(weight)
+    real, weight_scale = (edit.get_tensor(graph.module, fake[name]).detach() for name in ("x", "scale"))
+    q = numerics.quantize(real, weight_scale, fake["axis"], fake["lo"], fake["hi"])
     layer = IntegerLayer(q, torch.zeros(groups * len(weight_scale), dtype=torch.int32), weight_scale, input_scale)
-    if parts["bias"] is None:
+    if bias is None:
         return layer
-    real = edit.get_tensor(graph.module, parts["bias"]).detach()
-    _check_sums(q.movedim(fake["axis"], 0), real, input_scale * layer.channel_scale)
-    return IntegerLayer(q, numerics.quantize_bias(real, input_scale, layer.channel_scale), weight_scale, input_scale)
+    offset = edit.get_tensor(graph.module, bias).detach()
+    _check_sums(q.movedim(fake["axis"], 0), offset, input_scale * layer.channel_scale)
+    return IntegerLayer(q, numerics.quantize_bias(offset, input_scale, layer.channel_scale), weight_scale, input_scale)
 
 
 def _check_sums(q: Tensor, bias: Tensor, step: Tensor) -> None:
