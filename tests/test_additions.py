@@ -10,7 +10,7 @@ import onnx
 import pytest
 import quantised
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
@@ -83,6 +83,7 @@ def test_without_moving_them_it_would_not(tmp_path: Any) -> None:
 
 @settings(deadline=None, max_examples=40)
 @given(st.floats(-8, 8), st.floats(-6, 2), st.floats(-6, 2))
+@example(1.7891288965079752, -1.5, 1.0)  # no multiple nearby is the quotient of two float32
 def test_every_order_and_form_of_the_sum_is_the_same(output: float, first: float, second: float) -> None:
     """In float32, rounding after every operation, signed or as q + 128; and nothing moved far."""
     before = (2 ** (output + first), 2 ** (output + second), 2**output)

@@ -56,8 +56,9 @@ def settle(sources: list[fx.Node], output: Tensor, scales: Scales, settled: set[
 def _candidates(ratio: float, step: float, output: Tensor) -> Iterator[Tensor]:
     """Scales whose quotient by ``output`` in float32 is a multiple of ``step``, the nearest first."""
     nearest = round(ratio / step)
-    for offset in (0, 1, -1, 2, -2, 3, -3, 4, -4):
-        wanted = torch.tensor((nearest + offset) * step, dtype=torch.float32)
-        scale = output * wanted
-        if bool(scale / output == wanted):
-            yield scale
+    for distance in range(nearest // 64 + 1):
+        for multiple in (nearest + distance, nearest - distance):
+            wanted = torch.tensor(multiple * step, dtype=torch.float32)
+            scale = output * wanted
+            if bool(scale / output == wanted):
+                yield scale
