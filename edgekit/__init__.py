@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from edgekit import debug as debug
     from edgekit import models as models
     from edgekit.bench import bench as bench
+    from edgekit.debug import explain as explain
     from edgekit.export import export_onnx as export_onnx
     from edgekit.fuse.lower import lower as lower
     from edgekit.graph import Graph as Graph
@@ -28,6 +30,8 @@ _HOME = {
     "QuantConfig": "edgekit.options",
     "bench": "edgekit.bench",
     "capture": "edgekit.graph",
+    "debug": "edgekit",
+    "explain": "edgekit.debug",
     "export_onnx": "edgekit.export",
     "load": "edgekit.runtime",
     "lower": "edgekit.fuse",

@@ -226,6 +226,23 @@ def inspect(
 
 
 @app.command()
+def explain(
+    graph: GraphArgument,
+    keep_float: Annotated[list[str] | None, typer.Option(help="Nodes or modules to leave in float.")] = None,
+    out: Document = None,
+    as_json: Json = False,
+) -> None:
+    """Say of every tensor of a float, quantised or integer graph why it is in INT8 or not."""
+    from edgekit.debug import explain as ask
+    from edgekit.graph import Graph
+    from edgekit.options import QuantConfig
+
+    found = ask(Graph.load(graph), QuantConfig(keep_float=tuple(keep_float or ())))
+    _document(found.to_json(), out)
+    _emit(found.to_json(), as_json, lambda: str(found))
+
+
+@app.command()
 def doctor(
     root: Annotated[Path, typer.Option(help="A copy of another machine's proc, sys, etc, dev and usr.")] = Path("/"),
     out: Document = None,

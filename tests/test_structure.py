@@ -25,7 +25,7 @@ ORDER = (
     "prune quant fuse",
     "runtime",
     "export",
-    "bench",
+    "bench debug",
     "preflight inspection",
     "stages results",
     "pipeline",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -59,7 +58,7 @@ def layer_errors(folded: Graph, quantised: Graph, integer: Graph, inputs: Sequen
             node = nodes[cell.body.name]
             noise = sqnr_db(expected[cell.real.name], numerics.dequantize(got[node.name], scale))
             operator = edit.operator_name(node).partition(".")[2]
-            errors.append(LayerError(node.name, operator, _place(node), cost.macs(integer, node), noise))
+            errors.append(LayerError(node.name, operator, edit.short_source(node), cost.macs(integer, node), noise))
     return tuple(errors)
 
 
@@ -75,11 +74,6 @@ def sqnr_db(reference: Any, other: Any) -> float | None:
     if not math.isfinite(noise):
         return _HOPELESS_DB
     return 10 * math.log10(max(power, np.finfo(np.float64).tiny) / max(noise, np.finfo(np.float64).tiny))
-
-
-def _place(node: fx.Node) -> str:
-    file, _, rest = edit.source_line(node).partition(":")
-    return f"{Path(file).name}:{rest.partition(':')[0]}" if file else ""
 
 
 def _values(graph: Graph, inputs: Sequence[Tensor]) -> dict[str, Tensor]:

@@ -37,8 +37,12 @@ class Work:
     floats: dict[fx.Node, fx.Node] = field(default_factory=dict)
 
     def keep(self, node: fx.Node) -> None:
-        """Copy a call as it is."""
-        self.floats[node] = self.structure.node_copy(node, self.plain)
+        """Copy a call as it is; a size is that of the bytes where there are any."""
+        source = self._either if node.target is torch.ops.aten.sym_size.int else self.plain
+        self.floats[node] = self.structure.node_copy(node, source)
+
+    def _either(self, node: fx.Node) -> fx.Node:
+        return self.values.get(patterns.bytes_of(node)) or self.plain(node)
 
     def plain(self, node: fx.Node) -> fx.Node:
         """The new node with the value of ``node`` as it is; bytes are dequantised, once."""

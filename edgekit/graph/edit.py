@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import PurePath
 from typing import Any
 
 import torch
@@ -163,6 +164,12 @@ def source_line(node: fx.Node) -> str:
     if not own:
         return ""
     return f"{own[-1]['file']}:{own[-1]['line']}: {own[-1]['text']}"
+
+
+def short_source(node: fx.Node) -> str:
+    """``file.py:line`` of the user's line, without its folder; empty where it is not known."""
+    file, _, rest = source_line(node).partition(":")
+    return f"{PurePath(file).name}:{rest.partition(':')[0]}" if file else ""
 
 
 def describe(node: fx.Node) -> str:

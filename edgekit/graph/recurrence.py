@@ -90,10 +90,11 @@ def _run(
     arguments = (*inputs, *starts, *weights, *offsets, direction.reverse)
     end = 0 if direction.reverse else -1
     if node.target is aten.gru.input:
-        y = _call(node, own.gru.default, *arguments)
+        y = edit.call_before(node, own.gru.default, arguments, f"{node.name}_y")
         return y, _call(node, aten.select.int, y, 0, end)
     both = _call(node, own.lstm.default, *arguments)
-    y, cell = (_call(node, operator.getitem, both, index) for index in (0, 1))
+    names = (f"{node.name}_y", f"{node.name}_c")
+    y, cell = (edit.call_before(node, operator.getitem, (both, i), name) for i, name in enumerate(names))
     return y, _call(node, aten.select.int, y, 0, end), cell
 
 
@@ -101,7 +102,8 @@ def _linear(
     graph: Graph, node: fx.Node, values: fx.Node, weight: fx.Node, bias: Sequence[fx.Node], index: int, gates: int
 ) -> fx.Node:
     rows = [_rows(graph, node, stored, index, gates) for stored in (weight, *bias)]
-    return _call(node, aten.linear.default, values, *rows)
+    name = f"{node.name}_{GATES[node.target][index]}"
+    return edit.call_before(node, aten.linear.default, (values, *rows), name)
 
 
 def _rows(graph: Graph, node: fx.Node, stored: fx.Node, index: int, gates: int) -> fx.Node:

@@ -40,6 +40,11 @@ class Plan:
         """Whether a call is computed on integers."""
         return node in self.scale_of and node not in self.kept and kinds.kind_of(node) is not None
 
+    def fused_clamp(self, node: fx.Node) -> fx.Node | None:
+        """The clamp that becomes part of a call."""
+        clamp = patterns.fused_clamp(node)
+        return None if clamp in self.kept else clamp
+
 
 def plan(graph: Graph, keep_float: Iterable[str] = (), strict: bool = False) -> Plan:
     """Decide for every float activation of a canonical graph with folded batch norm and attention written out.
@@ -54,6 +59,17 @@ def plan(graph: Graph, keep_float: Iterable[str] = (), strict: bool = False) -> 
         NumericsError: for a layer whose sums int32 does not hold, with its source line.
         UnsupportedError: for a graph in which there is nothing to quantise.
     """
+    found = decide(graph, keep_float, strict)
+    if not any(map(found.is_integer, found.scale_of)):
+        raise UnsupportedError(
+            "the graph has no operator on activations: there is nothing to quantise.",
+            "; ".join(f"{edit.describe(node)}: {reason}" for node, reason in list(found.kept.items())[:3]),
+        )
+    return found
+
+
+def decide(graph: Graph, keep_float: Iterable[str] = (), strict: bool = False) -> Plan:
+    """:func:`plan`, also where there is nothing to quantise."""
     kept = _without_integer_form(graph, tuple(keep_float))
     if strict:
         _refuse(kept)
@@ -63,11 +79,6 @@ def plan(graph: Graph, keep_float: Iterable[str] = (), strict: bool = False) -> 
         kept |= _far_from_products(graph, kept)
     found = Plan({node: kept[node] for node in graph.nodes if node in kept})
     _give_scales(graph, found)
-    if not any(map(found.is_integer, found.scale_of)):
-        raise UnsupportedError(
-            "the graph has no operator on activations: there is nothing to quantise.",
-            "; ".join(f"{edit.describe(node)}: {reason}" for node, reason in list(found.kept.items())[:3]),
-        )
     return found
 
 
@@ -156,7 +167,7 @@ def _give_scales(graph: Graph, found: Plan) -> None:
                 sources[source] = source
         kind = kinds.kind_of(node)
         if (kind is None or not kind.shares) and groups.add(node):
-            clamp = _clamp(found, node)
+            clamp = found.fused_clamp(node)
             sources[clamp or node] = node
             if clamp is not None and groups.add(clamp):
                 groups.join(node, clamp)
@@ -169,8 +180,3 @@ def _give_scales(graph: Graph, found: Plan) -> None:
         found.observed[values] = named[groups.find(node)]
     order = {node: named[groups.find(node)] for node in groups.members()}
     found.scale_of = {node: order[node] for node in graph.nodes if node in order}
-
-
-def _clamp(found: Plan, node: fx.Node) -> fx.Node | None:
-    clamp = patterns.fused_clamp(node)
-    return None if clamp in found.kept else clamp
