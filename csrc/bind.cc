@@ -45,6 +45,14 @@ void fake_quantize(const py::array& x, const py::array& scale, Axis axis, int lo
          isa);
 }
 
+void observe(const py::array& x, const std::vector<py::array>& out, const Tier& isa) {
+  require(out.size() == 3, "out must hold three arrays");
+  py::array extremes = out[0], tally = out[1], histogram = out[2];
+  launch(observe_args{input<float>(x, "x", shape_of(x)), output<float>(extremes, {2}), output<std::int64_t>(tally, {3}),
+                      output<std::int64_t>(histogram, {kObserveBins}), x.size()},
+         isa);
+}
+
 void linear_s8(const py::array& x, const py::array& weight, const py::array& bias, const py::array& multiplier, int lo,
                int hi, py::array out, const Tier& isa) {
   const Shape filters = rank(shape_of(weight), "weight", 2);
@@ -261,6 +269,7 @@ PYBIND11_MODULE(_C, m) {
   m.def("quantize_s8", &quantize_s8, x, "scale"_a, axis, lo, hi, kw, out, isa);
   m.def("dequantize", &dequantize, x, "scale"_a, axis, kw, out, isa);
   m.def("fake_quantize", &fake_quantize, x, "scale"_a, axis, lo, hi, kw, out, isa);
+  m.def("observe", &observe, x, kw, out, isa);
   m.def("linear_s8", &linear_s8, x, "weight"_a, "bias"_a, "multiplier"_a, lo, hi, kw, out, isa);
   m.def("conv2d_s8", &conv2d_s8, x, "weight"_a, "bias"_a, "multiplier"_a, stride, padding, "dilation"_a, "groups"_a, lo,
         hi, kw, out, isa);

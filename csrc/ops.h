@@ -149,4 +149,16 @@ struct max_pool_s8_args {
   extent in_size, out_size, kernel, stride, padding, dilation;
 };
 
+constexpr int kObserveBins = 2048;
+constexpr int kObserveLeastExponent = -116;  // 2^(11 - exponent) is a float32
+
+struct observe_args {
+  static constexpr const char* op = "observe";
+  const float* x;
+  float* extremes;          // [2]
+  std::int64_t* tally;      // [3]
+  std::int64_t* histogram;  // [kObserveBins]
+  std::int64_t size;
+};
+
 }  // namespace edgekit

@@ -35,6 +35,7 @@ def fake_quantize(
     out: _Array,
     isa: str | None = None,
 ) -> None: ...
+def observe(x: _Array, *, out: tuple[_Array, _Array, _Array], isa: str | None = None) -> None: ...
 def linear_s8(
     x: _Array,
     weight: _Array,

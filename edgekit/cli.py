@@ -125,28 +125,47 @@ def prune(
 @app.command()
 def quantize(
     graph: GraphArgument,
-    out: Output,
-    data: Annotated[str, typer.Option(help="Calibration data: a recipe, or an .npz with the array x.")],
-    observer: Annotated[str, typer.Option(help="minmax or percentile.")] = "minmax",
+    more: Annotated[list[Path] | None, typer.Argument(metavar="FILE", help="Further files for --stats.")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="The file to write.")] = None,
+    data: Annotated[str | None, typer.Option(help="Calibration data: a recipe, or an .npz with the array x.")] = None,
+    stats: Annotated[list[Path] | None, typer.Option(help="Statistics of such data instead; several add up.")] = None,
+    save_stats: Annotated[Path | None, typer.Option(help="Write statistics of the data there, and no graph.")] = None,
+    observer: Annotated[str, typer.Option(help="minmax, moving_average, percentile, entropy or mse.")] = "minmax",
     percentile: Annotated[float, typer.Option(help="Of the magnitudes, for the percentile observer.")] = 99.99,
+    momentum: Annotated[float, typer.Option(help="Of each further item, for the moving_average observer.")] = 0.01,
     per_channel: Annotated[bool, typer.Option(help="One weight scale per channel, or per tensor.")] = True,
     samples: Annotated[int, typer.Option(help="How many samples calibrate.")] = 256,
     allow_few: Annotated[bool, typer.Option("--allow-few", help="Accept fewer than 32 samples.")] = False,
     seed: Seed = None,
     as_json: Json = False,
 ) -> None:
-    """Quantise a graph to INT8 with real calibration data."""
+    """Quantise a graph to INT8 with real calibration data, or with statistics that were saved where the data is."""
     from edgekit import preflight, recipe
     from edgekit.graph import Graph
+    from edgekit.quant import collect, statistics
     from edgekit.quant import quantize as calibrate
 
-    _writable(out)
-    values = {"observer": observer, "percentile": percentile, "per_channel": per_channel}
-    config = recipe.quant_config(**values, calibration_samples=samples, allow_few=allow_few)
-    result = calibrate(Graph.load(graph), preflight.calibration_items(data, config, seed), config)
-    result.graph.save(out)
-    text = f"{out}: {len(result.report.scales)} scales from {result.report.samples} samples"
-    _emit({"file": str(out), **result.report.to_json()}, as_json, lambda: text)
+    files = [*(stats or []), *((more or []) if stats else [])]
+    target = _one_of("-o", out, "--save-stats", save_stats)
+    source = _one_of("--data", data, "--stats", files)
+    if (more and not stats) or (save_stats and stats):
+        raise UsageError("--save-stats looks at --data, and further files belong to --stats.")
+    _writable(target)
+    values = {"observer": observer, "percentile": percentile, "momentum": momentum, "per_channel": per_channel}
+    config = recipe.quant_config(**values, calibration_samples=samples, allow_few=allow_few or save_stats is not None)
+    items = preflight.calibration_items(str(source), config, seed) if data else []
+    loaded = Graph.load(graph)
+    if save_stats:
+        seen = collect(loaded, items, config)
+        statistics.write(seen, target)
+        found = {"samples": seen.samples, "tensors": len(seen.records)}
+        text = f"{target}: {len(seen.records)} tensors, {seen.samples} samples"
+    else:
+        result = calibrate(loaded, items if data else statistics.merged(map(statistics.read, files)), config)
+        result.graph.save(target)
+        found = result.report.to_json()
+        text = f"{target}: {len(result.report.scales)} scales from {result.report.samples} samples"
+    _emit({"file": str(target), **found}, as_json, lambda: text)
 
 
 @app.command()
@@ -321,6 +340,13 @@ def _global(
 
 def _overrides(values: list[str] | None, seed: int | None) -> list[str]:
     return [*(values or []), *([f"seed={seed}"] if seed is not None else [])]
+
+
+def _one_of(name: str, value: Any, other_name: str, other: Any) -> Any:
+    """The one of two options that is given."""
+    if bool(value) == bool(other):
+        raise UsageError(f"give {name} or {other_name}, and not both.")
+    return value or other
 
 
 def _writable(out: Path) -> None:

@@ -324,8 +324,10 @@ class QuantConfig(Section):
     """INT8 after training.
 
     Attributes:
-        observer: how an activation's range is taken from the calibration data.
+        observer: how an activation's range is taken from the calibration data: the largest magnitude, the average of
+            the items' largest, a percentile, the least loss of information, the least squared error.
         percentile: of the magnitudes, for ``observer: percentile``.
+        momentum: weight of each further item, for ``observer: moving_average``.
         per_channel: one weight scale per output channel, or one per tensor.
         calibration_samples: how many training items calibrate.
         allow_few: go on with fewer than 32 of them.
@@ -337,8 +339,9 @@ class QuantConfig(Section):
         strict: refuse an operator that has no integer form instead of leaving it in float.
     """
 
-    observer: Literal["minmax", "percentile"] = "minmax"
+    observer: Literal["minmax", "moving_average", "percentile", "entropy", "mse"] = "minmax"
     percentile: Annotated[float, Field(gt=50, le=100)] = 99.99
+    momentum: Annotated[float, Field(gt=0, le=1)] = 0.01
     per_channel: bool = True
     calibration_samples: Count = 256
     allow_few: bool = False

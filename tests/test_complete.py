@@ -38,7 +38,7 @@ def test_a_spec_is_whole(spec: OpSpec) -> None:
     names = [case.name for case in cases]
     assert len(names) == len(set(names))
     assert any(case.layer for case in cases), "benchmarks need the size of a real layer"
-    assert any(results(spec.shape(*case.args))[0].numel() == 0 for case in cases), "nothing at all is a case"
+    assert any(case.args[0].numel() == 0 for case in cases), "nothing at all is a case"
     assert "ref" in spec.tiers
     assert (spec.reference.__doc__ or "").strip()
     assert reference_length(spec) <= 30

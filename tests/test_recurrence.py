@@ -16,6 +16,7 @@ import edgekit as ek
 from edgekit import fuse, quant
 from edgekit.export.lint import lint
 from edgekit.graph import Graph, cost, edit
+from edgekit.quant import statistics
 from edgekit.runtime import optimized_operators
 from edgekit.targets import onnx_target
 
@@ -258,3 +259,14 @@ def test_a_defect_in_a_body_is_found(tmp_path: Path) -> None:
     file.graph.initializer.append(weight)
     layer.input[1] = "planted"
     assert any("would run in float" in finding for finding in lint(file, target, quantised=True))
+
+
+@each_kind
+def test_statistics_of_two_places_are_those_of_all_the_data(kind: str) -> None:
+    model = net(kind, "batch first")
+    graph = ek.capture(model, inputs(model, with_states=False))
+    items = [inputs(model, with_states=False, seed=seed) for seed in (1, 2)]
+    whole = ek.quantize(graph, items).report.scales
+    parts = statistics.merged([quant.collect(graph, [item]) for item in items])
+    assert ek.quantize(graph, parts).report.scales == whole
+    assert any(name.endswith("hidden_" + ("r" if kind == "gru" else "i")) for name in whole)

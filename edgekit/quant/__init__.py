@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import fx, nn
 
-from edgekit.errors import CalibrationError
+from edgekit.errors import UsageError
 from edgekit.graph import Graph, capture, cost, edit, kinds
 from edgekit.graph.canonical import fold_batch_norm
 from edgekit.graph.constants import fold_constants
@@ -25,8 +24,12 @@ from edgekit.quant.items import Item
 from edgekit.quant.plan import Plan, plan
 from edgekit.quant.preset import Balance
 from edgekit.quant.reciprocals import make_whole
+from edgekit.quant.record import Record
+from edgekit.quant.seams import Decision
+from edgekit.quant.statistics import Statistics, fingerprint
+from edgekit.quant.watch import watch
 
-__all__ = ["QuantReport", "QuantResult", "check", "prepare", "quantize"]
+__all__ = ["QuantReport", "QuantResult", "Statistics", "check", "collect", "prepare", "quantize"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class QuantResult:
 
 def quantize(
     graph: Graph | nn.Module,
-    calibration: Iterable[Item],
+    calibration: Iterable[Item] | Statistics,
     config: QuantConfig | None = None,
     *,
     example_inputs: Any = None,
@@ -84,27 +87,36 @@ def quantize(
     Args:
         graph: a float Graph, or a module together with ``example_inputs``.
         calibration: items of real inputs, each a tensor, a tuple or a dict by input name; the first dimension of each
-            tensor is the batch.
+            tensor is the batch. Or what :func:`collect` saw of them, here or elsewhere.
         config: observer, per-channel weights, preset, what stays in float, and whether fewer than 32 samples may do.
             A preset that rescales channels runs the items once more, and keeps them all while it does.
 
     Raises:
         CalibrationError: for NaN, infinite values, a wrong shape or type, or fewer than 32 samples; names the sample.
+            For statistics of another model.
         OperatorError: under ``strict``, for an operator without an integer form; names it and its source line.
         NumericsError: for a layer whose sums int32 does not hold; names it and its source line.
     """
     config = config or QuantConfig()
-    prepared = prepare(graph if isinstance(graph, Graph) else capture(graph, example_inputs))
+    source = graph if isinstance(graph, Graph) else capture(graph, example_inputs)
+    prepared = prepare(source)
     choice = preset.choose(prepared, config)
     config = preset.configured(config, choice)
-    calibration = list(calibration) if choice.needs_peaks else calibration
-    prepared, rescaled = preset.rescale(prepared, choice, calibration, config.smooth_alpha)
+    rescaled: tuple[Decision, ...] = ()
+    if isinstance(calibration, Statistics):
+        _refuse_channels(choice)
+    elif choice.needs_peaks:
+        calibration = list(calibration)
+        prepared, rescaled = preset.rescale(prepared, choice, calibration, config.smooth_alpha)
     placed = plan(prepared, config.keep_float, config.strict)
     recurrent.expose(placed)
     observers = {named: observe.make(config) for named in dict.fromkeys(placed.observed.values())}
-    ranges = {node: observers[named] for node, named in placed.observed.items()}
     inputs = preset.watchers(prepared, choice)
-    samples = _watch(prepared, channels.together(ranges, inputs), calibration)
+    if isinstance(calibration, Statistics):
+        samples = _recall(calibration, observers, fingerprint(source, placed.observed))
+    else:
+        ranges = {node: observers[named] for node, named in placed.observed.items()}
+        samples = watch(prepared, channels.together(ranges, inputs), calibration)
     items.check_count(samples, config.allow_few)
     found = {named: observe.scale(observer) for named, observer in observers.items()}
     recurrent.conceal(prepared, placed)
@@ -121,6 +133,36 @@ def quantize(
         share,
     )
     return QuantResult(quantised, report, reference)
+
+
+def collect(
+    graph: Graph | nn.Module,
+    calibration: Iterable[Item],
+    config: QuantConfig | None = None,
+    *,
+    example_inputs: Any = None,
+) -> Statistics:
+    """Gather what :func:`quantize` wants to know of calibration data, for any observer, where the data is.
+
+    Args:
+        graph, calibration, example_inputs: as for :func:`quantize`.
+        config: what stays in float; the rest is left to :func:`quantize`, also how few samples may do.
+
+    Raises:
+        CalibrationError, OperatorError, NumericsError: as :func:`quantize`.
+        UsageError: for a preset that looks at single channels.
+    """
+    config = config or QuantConfig()
+    source = graph if isinstance(graph, Graph) else capture(graph, example_inputs)
+    prepared = prepare(source)
+    _refuse_channels(preset.choose(prepared, config))
+    placed = plan(prepared, config.keep_float, config.strict)
+    recurrent.expose(placed)
+    records = {named: Record() for named in dict.fromkeys(placed.observed.values())}
+    samples = watch(prepared, {node: records[named] for node, named in placed.observed.items()}, calibration)
+    items.check_count(samples, allow_few=True)
+    named = {node.name: record for node, record in records.items()}
+    return Statistics(fingerprint(source, placed.observed), samples, named)
 
 
 def prepare(graph: Graph) -> Graph:
@@ -158,32 +200,18 @@ def _int8_share(graph: Graph, placed: Plan) -> float | None:
     )
 
 
-def _watch(graph: Graph, observers: Mapping[fx.Node, channels.Sees], calibration: Iterable[Item]) -> int:
-    """Run every item once, showing each observed value to its observer; returns the number of samples."""
-    interpreter = _Watching(graph.module, observers)
-    samples = 0
-    with torch.no_grad():
-        for item in calibration:
-            inputs, count = items.checked(graph, item, samples)
-            interpreter.run(*inputs)
-            samples += count
-    return samples
+def _refuse_channels(choice: preset.Choice) -> None:
+    if choice.needs_peaks or choice.bias_correction:
+        raise UsageError(
+            "statistics hold what calibration saw of whole tensors, not of single channels.",
+            "Equalising, smoothing and correcting biases look at channels.",
+            "Give the data itself, or choose preset plain.",
+        )
 
 
-class _Watching(fx.Interpreter):
-    def __init__(self, module: fx.GraphModule, observers: Mapping[fx.Node, channels.Sees]) -> None:
-        super().__init__(module)
-        self._observers = observers
-
-    def run_node(self, n: fx.Node) -> Any:
-        """Run one node and show its value to the node's observer."""
-        value = super().run_node(n)
-        if n in self._observers:
-            if not bool(torch.isfinite(value).all()):
-                raise CalibrationError(
-                    f"{edit.describe(n)} gives NaN or infinite values on the calibration data.",
-                    "A scale cannot be taken from them.",
-                    "Look at the weights of this layer and the ones before it.",
-                )
-            self._observers[n].see(value)
-        return value
+def _recall(statistics: Statistics, observers: Mapping[fx.Node, observe.Observer], model: str) -> int:
+    """Give every observer its record; returns the number of samples."""
+    records = statistics.of(model, (node.name for node in observers))
+    for node, observer in observers.items():
+        observer.record = records[node.name]
+    return statistics.samples

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor, fx
@@ -12,6 +11,7 @@ from torch import Tensor, fx
 from edgekit.graph import Graph
 from edgekit.quant import items
 from edgekit.quant.items import Item
+from edgekit.quant.watch import Sees, watch
 
 
 class Channels:
@@ -27,14 +27,16 @@ class Channels:
         self._sum: Tensor | None = None
         self._count = 0
 
-    def see(self, values: Tensor) -> None:
-        """Take the finite values of one calibration item."""
+    def see(self, values: Tensor) -> bool:
+        """Take the values of one calibration item; False if any is NaN or infinite."""
         rows = values.detach().movedim(self._axis, 0).flatten(1)
-        if rows.shape[1]:
-            peak, total = rows.abs().amax(1).double(), rows.sum(1, dtype=torch.float64)
-            self._peak = peak if self._peak is None else torch.maximum(self._peak, peak)
-            self._sum = total if self._sum is None else self._sum + total
-            self._count += rows.shape[1]
+        if not rows.shape[1]:
+            return True
+        peak, total = rows.abs().amax(1).double(), rows.sum(1, dtype=torch.float64)
+        self._peak = peak if self._peak is None else torch.maximum(self._peak, peak)
+        self._sum = total if self._sum is None else self._sum + total
+        self._count += rows.shape[1]
+        return bool(torch.isfinite(peak).all())
 
     @property
     def peak(self) -> Tensor:
@@ -49,23 +51,15 @@ class Channels:
         return self._sum / self._count
 
 
-class Sees(Protocol):
-    """Whatever is shown the values of a node."""
-
-    def see(self, values: Tensor) -> None:
-        """Take the values of one calibration item."""
-
-
 @dataclass(frozen=True)
 class Together:
     """Several that see the same values."""
 
     members: tuple[Sees, ...]
 
-    def see(self, values: Tensor) -> None:
-        """Show the values to each."""
-        for member in self.members:
-            member.see(values)
+    def see(self, values: Tensor) -> bool:
+        """Show the values to each; False if one of them finds any that is NaN or infinite."""
+        return all(member.see(values) for member in self.members)
 
 
 def together(*watched: Mapping[fx.Node, Sees]) -> dict[fx.Node, Sees]:
@@ -81,24 +75,5 @@ def collect(graph: Graph, axes: Mapping[fx.Node, int], calibration: Iterable[Ite
         CalibrationError: as :func:`edgekit.quant.quantize` does.
     """
     found = {node: Channels(axis) for node, axis in axes.items()}
-    interpreter, samples = _Seeing(graph.module, found), 0
-    with torch.no_grad():
-        for item in calibration:
-            inputs, count = items.checked(graph, item, samples)
-            interpreter.run(*inputs)
-            samples += count
-    items.check_count(samples, allow_few=True)
+    items.check_count(watch(graph, found, calibration), allow_few=True)
     return found
-
-
-class _Seeing(fx.Interpreter):
-    def __init__(self, module: fx.GraphModule, watched: Mapping[fx.Node, Channels]) -> None:
-        super().__init__(module)
-        self._watched = watched
-
-    def run_node(self, n: fx.Node) -> Any:
-        """Run one node and show its value to whoever watches it."""
-        value = super().run_node(n)
-        if n in self._watched:
-            self._watched[n].see(value)
-        return value
