@@ -10,8 +10,15 @@ from ../shared/tools/reference_nets.py; without it there is nothing to measure. 
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
+import json
+import operator
+import statistics
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,11 +27,10 @@ import torch
 from torch import Tensor, nn
 
 import edgekit as ek
-from edgekit import quant
+from edgekit import disk, quant
 from edgekit.graph import Graph
 
 NETS = Path(__file__).parents[2] / "shared" / "tools" / "reference_nets.py"
-PEERS = {"onnxruntime": "onnxruntime", "nncf": "nncf"}
 Job = Callable[[], object]
 
 
@@ -87,9 +93,74 @@ def of_nncf(graph: Graph, items: list[Tensor]) -> Job:
     """NNCF's post-training quantisation of the torch module, as it comes."""
     import nncf
 
-    count, example = len(items), items[0][:1]
-    return lambda: (
-        nncf.quantize(torch.fx.GraphModule(graph.module, graph.module.graph), nncf.Dataset(items), subset_size=count)
-        if example is not None
-        else None
-    )
+    return lambda: nncf.quantize(graph.module, nncf.Dataset(items), subset_size=len(items))
+
+
+OWN = ("forward", "calibrate", "quantize")
+PEERS: dict[str, Callable[[Graph, list[Tensor]], Job]] = {"onnxruntime": of_onnxruntime, "nncf": of_nncf}
+
+
+def job(name: str, samples: int, batch: int) -> Job:
+    """One of the five, ready to run."""
+    graph, items = prepared(samples, batch)
+    return own(name, graph, items) if name in OWN else PEERS[name](graph, items)
+
+
+def peak(name: str, samples: int, batch: int) -> int:
+    """Peak memory in bytes of a process that runs a job once."""
+    command = [sys.executable, __file__, "--samples", str(samples), "--batch", str(batch), "--alone", name]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return int(done.stdout.split()[-1])
+
+
+def _own_peak() -> int:
+    """Of this program alone: what ``getrusage`` says includes the process that started it."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+
+def measure(samples: int, batch: int, rounds: int) -> dict[str, Any]:
+    """Seconds of every round, in turns, and peak memory; a peer that is missing is named as such."""
+    graph, items = prepared(samples, batch)
+    there = [name for name in PEERS if importlib.util.find_spec(name) is not None]
+    jobs = {name: own(name, graph, items) for name in OWN} | {name: PEERS[name](graph, items) for name in there}
+    seconds: dict[str, list[float]] = {name: [] for name in jobs}
+    for _ in range(rounds):
+        for name, run in jobs.items():
+            began = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - began)
+    memory = {name: peak(name, samples, batch) for name in jobs}
+    ratios = {name: statistics.median(map(operator.truediv, seconds[name], seconds["forward"])) for name in jobs}
+    missing = [name for name in PEERS if name not in there]
+    facts = {"net": "resnet50", "samples": samples, "batch": batch, "threads": torch.get_num_threads()}
+    return {**facts, "seconds": seconds, "to_forward": ratios, "peak_bytes": memory, "missing": missing}
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--samples", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--alone", choices=[*OWN, *PEERS], help="run one job and print the peak memory")
+    chosen = parser.parse_args()
+    if not NETS.exists():
+        sys.exit(f"{NETS} is not there: nothing was measured.")
+    if chosen.alone:
+        job(chosen.alone, chosen.samples, chosen.batch)()
+        print(_own_peak())
+        return
+    found = measure(chosen.samples, chosen.batch, chosen.rounds)
+    for name, ratio in found["to_forward"].items():
+        middle, memory = statistics.median(found["seconds"][name]), found["peak_bytes"][name] / 2**20
+        print(f"{name:12} {middle:7.2f} s  {ratio:5.2f} x forward  peak {memory:6.0f} MiB")
+    for name in found["missing"]:
+        print(f"{name:12} not installed: not measured")
+    if chosen.json:
+        disk.write_file(chosen.json, json.dumps(found, indent=1).encode())
+
+
+if __name__ == "__main__":
+    main()
