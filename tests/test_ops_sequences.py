@@ -225,7 +225,7 @@ def test_the_integer_layer_is_the_quantised_word(kind: str, reverse: bool, units
     made = getattr(recurrent_arguments, f"{kind}_arguments")(calibrated, input_scales, weights, biases)
     steps = torch.cat([numerics.weight_scale(w, b, calibrated[0]) for w, b in zip(weights, biases, strict=True)])
     rounded = numerics.dequantize(made.weight, steps, 0).chunk(len(parts))
-    want = getattr(torch.ops.edgekit, kind)(*parts, *states, *rounded, *biases, reverse, calibrated)
+    want = getattr(torch.ops.edgekit, kind)(*parts, *states, *rounded, *biases, reverse, list(calibrated))
     codes = [numerics.quantize(part, scale) for part, scale in zip(parts, input_scales, strict=True)]
     h0 = numerics.quantize(states[0], calibrated[0])
     got = call(f"{kind}_s8", *codes, h0, *states[1:], *made, reverse)
