@@ -34,7 +34,7 @@ from trained import ROWS, Case
 import edgekit as ek
 from edgekit import device, disk
 from edgekit.data import Split
-from edgekit.fuse import sqnr_db
+from edgekit.sqnr import sqnr_db
 from edgekit.train.metrics import BATCH, predict
 
 METRICS = ("accuracy", "auc", "r2")  # the first one that a task has; points are hundredths of it

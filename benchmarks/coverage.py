@@ -29,10 +29,10 @@ import edgekit as ek
 from edgekit import device, disk
 from edgekit.data import Split
 from edgekit.errors import EdgekitError
-from edgekit.fuse import sqnr_db
 from edgekit.graph import Graph
 from edgekit.models import MODELS, example, example_inputs
 from edgekit.options import TrainConfig
+from edgekit.sqnr import sqnr_db
 from edgekit.train import train
 from edgekit.train.objectives import Objective, Tensors
 

@@ -31,8 +31,8 @@ import edgekit as ek
 from edgekit import device, disk
 from edgekit.data import Split
 from edgekit.errors import MissingDependency
-from edgekit.fuse import sqnr_db
 from edgekit.options import TaskConfig
+from edgekit.sqnr import sqnr_db
 from edgekit.train.metrics import BATCH, predict
 from edgekit.train.objectives import objective
 

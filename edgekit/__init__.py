@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from edgekit import debug as debug
     from edgekit import models as models
     from edgekit.bench import bench as bench
+    from edgekit.debug import compare as compare
+    from edgekit.debug import diagnose as diagnose
     from edgekit.debug import explain as explain
     from edgekit.export import export_onnx as export_onnx
     from edgekit.fuse.lower import lower as lower
@@ -30,7 +32,9 @@ _HOME = {
     "QuantConfig": "edgekit.options",
     "bench": "edgekit.bench",
     "capture": "edgekit.graph",
+    "compare": "edgekit.debug",
     "debug": "edgekit",
+    "diagnose": "edgekit.debug",
     "explain": "edgekit.debug",
     "export_onnx": "edgekit.export",
     "load": "edgekit.runtime",

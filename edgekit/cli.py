@@ -30,6 +30,9 @@ app.add_typer(recipes, name="recipe")
 
 RecipeArgument = Annotated[str, typer.Argument(help="A recipe that ships, or a YAML file.")]
 GraphArgument = Annotated[Path, typer.Argument(help="A graph saved as .safetensors.")]
+ArtefactArgument = Annotated[Path, typer.Argument(help="A saved graph or an .onnx file.")]
+Data = Annotated[str, typer.Option(help="The data to run on: a recipe, or an .npz with the array x.")]
+Samples = Annotated[int, typer.Option(help="How many items.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 Output = Annotated[Path, typer.Option("-o", "--out", help="The file to write.")]
 Document = Annotated[Path | None, typer.Option("-o", "--out", help="Also write the JSON document here.")]
@@ -231,11 +234,7 @@ def data(
 
 
 @app.command()
-def inspect(
-    artefact: Annotated[Path, typer.Argument(help="A saved graph or an .onnx file.")],
-    out: Document = None,
-    as_json: Json = False,
-) -> None:
+def inspect(artefact: ArtefactArgument, out: Document = None, as_json: Json = False) -> None:
     """Show what an artefact holds: nodes, shapes, MACs, source lines; for ONNX what ONNX Runtime makes of it."""
     from edgekit import inspection
 
@@ -257,6 +256,49 @@ def explain(
     from edgekit.options import QuantConfig
 
     found = ask(Graph.load(graph), QuantConfig(keep_float=tuple(keep_float or ())))
+    _document(found.to_json(), out)
+    _emit(found.to_json(), as_json, lambda: str(found))
+
+
+@app.command()
+def diagnose(
+    graph: GraphArgument,
+    data: Data,
+    reference: Annotated[
+        Path | None, typer.Option(help="The float graph that it stands for, channels rescaled.")
+    ] = None,
+    samples: Samples = 64,
+    out: Document = None,
+    seed: Seed = None,
+    as_json: Json = False,
+) -> None:
+    """Say what each layer of a quantised graph lost on held-out data, why, and what helps."""
+    from edgekit import preflight
+    from edgekit.debug import diagnose as examine
+    from edgekit.graph import Graph
+
+    items = preflight.held_out_items(data, samples, seed)
+    found = examine(Graph.load(graph), items, Graph.load(reference) if reference else None)
+    _document(found.to_json(), out)
+    _emit(found.to_json(), as_json, lambda: str(found))
+
+
+@app.command()
+def compare(
+    a: ArtefactArgument,
+    b: ArtefactArgument,
+    data: Data,
+    layers: Annotated[bool, typer.Option("--layers", help="Every value that both know, not only the outputs.")] = False,
+    samples: Samples = 64,
+    out: Document = None,
+    seed: Seed = None,
+    as_json: Json = False,
+) -> None:
+    """Measure how far one form of a net is from another on held-out data: saved graphs and .onnx files."""
+    from edgekit import preflight
+    from edgekit.debug import compare as measure
+
+    found = measure(a, b, preflight.held_out_items(data, samples, seed), layers=layers)
     _document(found.to_json(), out)
     _emit(found.to_json(), as_json, lambda: str(found))
 

@@ -139,6 +139,19 @@ def calibration_items(source: str, config: QuantConfig, seed: int | None = None)
     return found.calibration.items()
 
 
+def held_out_items(source: str, count: int, seed: int | None = None) -> list[Any]:
+    """The first items from an ``.npz`` file's array ``x``, or of the held-out data of a recipe.
+
+    Raises:
+        EdgekitError: as :func:`prepare`.
+    """
+    if source.endswith(".npz"):
+        return data.npz_items(Path(source))[:count]
+    loaded = recipe.load(source, [f"seed={seed}"] if seed is not None else ())
+    found = data.load(loaded.data, loaded.seed, 1, recipe.locate(source).parent, task=loaded.task, allow_few=True)
+    return found.test.items(count)
+
+
 def _deployed(model: nn.Module, dataset: Dataset, task: TaskConfig) -> nn.Module:
     """The model behind its preprocessing; a reconstruction is held against what comes out of that."""
     if dataset.preprocess is None:

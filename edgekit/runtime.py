@@ -87,13 +87,21 @@ class Runner(ABC):
         Raises:
             DataError: as :meth:`run`.
         """
+        self.check(*arrays)
+        return self._bind(arrays)
+
+    def check(self, *arrays: NDArray[Any]) -> None:
+        """Refuses inputs that do not fit.
+
+        Raises:
+            DataError: as :meth:`run`.
+        """
         if len(arrays) != len(self.inputs):
             names = ", ".join(info.name for info in self.inputs)
             raise DataError(f"{self.name} takes {len(self.inputs)} inputs ({names}), {len(arrays)} were given.")
         for info, array in zip(self.inputs, arrays, strict=True):
             _check(info, array)
             self._count_nan(info, array)
-        return self._bind(arrays)
 
     @abstractmethod
     def _bind(self, arrays: tuple[NDArray[Any], ...]) -> Callable[[], Outputs]:
@@ -105,7 +113,7 @@ class Runner(ABC):
             return
         if not self.nan_inputs:
             text = f"input {info.name} of {self.name} holds NaN: edgekit's INT8 makes it 0, ONNX Runtime's -128"
-            warnings.warn(text, RuntimeWarning, stacklevel=4)
+            warnings.warn(text, RuntimeWarning, stacklevel=5)
         self.nan_inputs += int(np.isnan(array).sum())
 
 

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from edgekit import runtime
 from edgekit.bench import bench
+from edgekit.debug import diagnose
 from edgekit.errors import GateError, UnsupportedError
 from edgekit.export import export_onnx
-from edgekit.fuse import layer_errors, lower
+from edgekit.fuse import lower
 from edgekit.graph import Graph, cost
 from edgekit.journal import Journal
 from edgekit.options import RecoverConfig, TrainConfig
@@ -28,6 +29,7 @@ from edgekit.quant import quantize
 from edgekit.train import TrainResult, predict, train
 
 Metrics = dict[str, Any]
+_BATCH = 64  # of items whose values, all layers', are in memory at once
 
 
 def fit(
@@ -115,8 +117,9 @@ class Stages:
         reference = self._load("quantize", "reference.safetensors")
         integer = lower(quantised)
         integer.save(folder / "integer.safetensors")
-        errors = layer_errors(reference, quantised, integer, self._test_inputs())
-        return {"layers": [error.to_json() for error in errors]} | self._measured(integer)
+        batches = (part.inputs for part in self._job.data.test.batches(_BATCH))
+        found = diagnose(quantised, batches, reference)
+        return {"layers": [layer.to_json() for layer in found.layers]} | self._measured(integer)
 
     def export(self, folder: Path) -> Metrics:
         """Write float baselines and one file for each target; a target that fails is a row that says why.

@@ -31,9 +31,9 @@ from edgekit import device, export, targets
 from edgekit.errors import ExportMismatch, OperatorError, OutputError, UnsupportedError, UsageError
 from edgekit.export import ExportReport, qdq
 from edgekit.export.reference import TensorRTReference
-from edgekit.fuse import sqnr_db
 from edgekit.graph import edit, patterns
 from edgekit.runtime import OnnxRunner, optimized_operators
+from edgekit.sqnr import sqnr_db
 
 TENSORRT = ("tensorrt-10", "tensorrt-11")
 FOR_TENSORRT = ("residual", "depthwise", "perceptron", "tables", "two-outputs", "preactivation", "sequence", "reshaped")

@@ -10,7 +10,7 @@ import quantised
 from onnx import helper
 
 import edgekit as ek
-from edgekit.graph import Graph, patterns
+from edgekit.graph import Graph, notes, patterns
 from edgekit.models import MODELS, example, example_inputs
 
 onnx = pytest.importorskip("onnx")
@@ -31,8 +31,9 @@ def quantised_net(name: str) -> Graph:
 def test_every_quantised_tensor_is_found_in_the_file_by_its_name(name: str, tmp_path: Path) -> None:
     graph = quantised_net(name)
     cells = patterns.cells(graph)
-    ends = {cell.end.name for cell in cells if cell.body.op != "get_attr" and not _rows(cell)}
-    ends -= {node.name for node in graph.output_nodes()}
+    outputs = graph.output_nodes()
+    inner = [c for c in cells if c.body.op == "call_function" and not _rows(c) and c.end not in outputs]
+    ends = {notes.value_name(cell.end) for cell in inner}
     ek.export_onnx(graph, tmp_path / "m.onnx")
     model = onnx.load(tmp_path / "m.onnx")
     made = Counter(output for node in model.graph.node for output in node.output)

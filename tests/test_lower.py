@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,10 +23,9 @@ from torch.nn import functional
 import edgekit as ek
 from edgekit import fuse
 from edgekit.errors import NumericsError, OperatorError, UsageError
-from edgekit.fuse import layer_errors, sqnr_db
 from edgekit.graph import Graph, edit, patterns
-from edgekit.graph.canonical import fold_batch_norm
 from edgekit.ops import dispatch
+from edgekit.sqnr import sqnr_db
 
 FAKE = torch.ops.edgekit.fake_quantize.default
 Array = NDArray[Any]
@@ -579,49 +577,3 @@ def test_the_batch_that_a_reshape_keeps_stays_dynamic() -> None:
     integer = ek.lower(quantised.quantised("reshaped"))
     for batch in (1, 3, 7):
         assert integer(items((10,), batch)).shape == (batch, 4, 2, 4)
-
-
-@pytest.mark.parametrize("name", ["residual", "two-outputs", "reshaped"])
-def test_layer_errors_are_signal_to_noise_of_each_layer(name: str) -> None:
-    folded, graph = fold_batch_norm(float_graph(name)), quantised.quantised(name)
-    integer, x = ek.lower(graph), items(NETS[name].shape, 20, seed=9)
-    want, got = Recorder(folded), Recorder(integer)
-    with torch.no_grad():
-        want.run(x)
-        got.run(x)
-    errors = layer_errors(folded, graph, integer, [x])
-    layers = [n.name for n in calls(integer) if isinstance(got.values[n.name], Tensor)]
-    assert [error.name for error in errors] == [n for n in layers if not n.endswith("_s8") and "dequantize" not in n]
-    cells = {cell.body.name: cell for cell in patterns.cells(graph)}
-    for error in errors:
-        cell = cells[error.name]
-        signal = want.values[(cell.clamp or cell.body).name].double().numpy()
-        real = got.values[error.name].double().numpy() * float(edit.get_tensor(graph.module, cell.scale))
-        direct = 10 * np.log10((signal**2).sum() / ((signal - real) ** 2).sum())
-        assert error.sqnr_db == pytest.approx(direct, abs=1e-3), error.name
-    assert errors[0].to_json().keys() == {"name", "operator", "source", "macs", "sqnr_db"}
-
-
-def test_layer_errors_name_operator_macs_and_line() -> None:
-    folded, graph = fold_batch_norm(float_graph("residual")), quantised.quantised("residual")
-    errors = {e.name: e for e in layer_errors(folded, graph, ek.lower(graph), [items((3, 8, 8), 4)])}
-    first = errors["conv2d_1"]
-    assert (first.operator, first.macs) == ("conv2d_s8", 8 * 8 * 8 * 8 * 9)
-    file, line = first.source.split(":")
-    assert file == "quantised.py"
-    text = Path(quantised.__file__).read_text().splitlines()[int(line) - 1]
-    assert "self.first(x)" in text
-
-
-def test_signal_to_noise_of_the_ends() -> None:
-    one = np.ones(10)
-    assert sqnr_db(one, one) is None
-    assert sqnr_db(np.zeros(3), np.zeros(3)) is None
-    assert sqnr_db(one, one * 0.9) == pytest.approx(20)
-    assert sqnr_db(one, np.zeros(10)) == pytest.approx(0)
-    assert sqnr_db(np.zeros(2), np.ones(2)) < -1000  # type: ignore[operator]
-    for bad in (np.nan, np.inf, -np.inf):
-        broken = one.copy()
-        broken[3] = bad
-        assert sqnr_db(one, broken) == -3000
-        assert sqnr_db(broken, broken) is None

@@ -16,7 +16,6 @@ import edgekit as ek
 from edgekit.data.digits import digits
 from edgekit.data.preprocess import Deployed
 from edgekit.data.spectrum import LogMel
-from edgekit.fuse import layer_errors
 from edgekit.graph import Graph
 from edgekit.graph.canonical import fold_batch_norm
 from edgekit.models import example
@@ -116,8 +115,8 @@ def test_balanced_nets_are_as_close_to_float_as_plain_ones(name: str) -> None:
 def test_layers_are_compared_with_the_rescaled_float_net(trained: Graph) -> None:
     hard, x = rescaled.spread(trained, 100), data()[0][:256]
     result = ek.quantize(hard, [x], ek.QuantConfig(preset="balanced"))
-    errors = layer_errors(result.reference, result.graph, ek.lower(result.graph), [x])
-    assert min(error.sqnr_db for error in errors if error.sqnr_db is not None) > 20
+    layers = ek.diagnose(result.graph, [x], result.reference).layers
+    assert min(layer.sqnr_db for layer in layers if layer.sqnr_db is not None) > 20
 
 
 def test_the_report_says_what_was_done() -> None:

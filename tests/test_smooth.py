@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import edgekit as ek
-from edgekit.fuse import sqnr_db
 from edgekit.graph import Graph, edit
 from edgekit.graph.canonical import fold_batch_norm
 from edgekit.models import example, example_inputs
 from edgekit.ops import numerics
 from edgekit.quant import channels, seams
 from edgekit.quant.smooth import smooth, stations
+from edgekit.sqnr import sqnr_db
 
 
 def peaks(graph: Graph, *inputs: Tensor) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "edgekit"
 ORDER = (
     "__init__ errors",
     "callable device disk progress strictyaml targets userfile",
-    "options journal",
+    "options journal sqnr",
     "recipe data models kernels",
     "ops",
     "graph recipes",

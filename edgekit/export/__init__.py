@@ -20,9 +20,9 @@ from edgekit.export import qdq
 from edgekit.export.lint import lint
 from edgekit.export.onnx import to_onnx
 from edgekit.export.validate import Validation, generated_inputs, validate
-from edgekit.fuse import sqnr_db
 from edgekit.graph import Graph, capture, cost, patterns
 from edgekit.graph.explicit import ATTENTION
+from edgekit.sqnr import sqnr_db
 from edgekit.targets import OnnxTarget, onnx_target
 
 __all__ = ["ExportReport", "Validation", "export_onnx", "sqnr_db"]

@@ -2,81 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
+from edgekit.export.view import FileView
 from edgekit.runtime import nodes
 from edgekit.targets import OnnxTarget
 
 _TINY = float(np.finfo(np.float32).tiny)
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _ACTIVATIONS = ("Relu", "Clip")
-# What may stand between a DequantizeLinear and the layer that reads it.
-_MOVES = (
-    "Reshape",
-    "Transpose",
-    "Unsqueeze",
-    "Squeeze",
-    "Identity",
-)
-
-
-class _View:
-    """A graph by name: a model's, or the body of a loop, which sees what is stored outside."""
-
-    def __init__(self, graph: onnx.GraphProto, outside: _View | None = None) -> None:
-        self.nodes = list(graph.node)
-        self.outputs = {value.name for value in graph.output}
-        self.constants: dict[str, NDArray[Any]] = {} if outside is None else dict(outside.constants)
-        self.constants |= {t.name: numpy_helper.to_array(t) for t in graph.initializer}
-        self.constants |= {
-            n.output[0]: numpy_helper.to_array(n.attribute[0].t)
-            for n in self.nodes
-            if n.op_type == "Constant" and n.attribute[0].HasField("t")
-        }
-        self.producer = {name: node for node in self.nodes for name in node.output}
-        self.users: dict[str, list[onnx.NodeProto]] = {}
-        for node in self.nodes:
-            for name in node.input:
-                self.users.setdefault(name, []).append(node)
-        self.quantised = behind_quantisers(self.nodes)
-
-    def with_bodies(self) -> Iterator[_View]:
-        """The graph and every one inside of it."""
-        yield self
-        for node in self.nodes:
-            for attribute in node.attribute:
-                if attribute.HasField("g"):
-                    yield from _View(attribute.g, self).with_bodies()
-
-    def kind_behind(self, name: str) -> str:
-        """The operator that makes a value, or nothing."""
-        return self.producer[name].op_type if name in self.producer else ""
-
-    def moved_from(self, name: str) -> str:
-        """The value that a chain of operators which move values begins with."""
-        while self.kind_behind(name) in _MOVES:
-            name = self.producer[name].input[0]
-        return name
-
-    def readers(self, name: str) -> int:
-        """How many nodes and graph outputs read a value."""
-        return len(self.users.get(name, [])) + (name in self.outputs)
-
-
-def behind_quantisers(nodes: Iterable[onnx.NodeProto]) -> set[str]:
-    """The values that a DequantizeLinear gives or has a part in; the others are the float front's."""
-    found = set[str]()
-    for node in nodes:
-        if node.op_type == "DequantizeLinear" or not found.isdisjoint(node.input):
-            found.update(node.output)
-    return found
 
 
 def lint(model: onnx.ModelProto, target: OnnxTarget, quantised: bool, float_layers: int = 0) -> list[str]:
@@ -91,7 +31,7 @@ def lint(model: onnx.ModelProto, target: OnnxTarget, quantised: bool, float_laye
     elsewhere = [t.name for t in model.graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
     if elsewhere:  # and is not read from there either
         return [f"{', '.join(elsewhere)} is stored in another file"]
-    views = list(_View(model.graph).with_bodies())
+    views = list(FileView(model.graph).with_bodies())
     findings = [*_header(model, target), *_metadata(model), *chain(*(_pairs(view, target) for view in views))]
     if quantised:
         findings += [*chain(*(_layers(view, target) for view in views)), *_islands(views, float_layers)]
@@ -119,7 +59,7 @@ def _metadata(model: onnx.ModelProto) -> Iterator[str]:
             yield f"{name} carries metadata of the machine that wrote it"
 
 
-def _pairs(view: _View, target: OnnxTarget) -> Iterator[str]:
+def _pairs(view: FileView, target: OnnxTarget) -> Iterator[str]:
     for node in view.nodes:
         if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
             continue
@@ -135,7 +75,7 @@ def _pairs(view: _View, target: OnnxTarget) -> Iterator[str]:
         yield from _axis(view, node, scale)
 
 
-def _zero_point(view: _View, node: onnx.NodeProto, target: OnnxTarget) -> Iterator[str]:
+def _zero_point(view: FileView, node: onnx.NodeProto, target: OnnxTarget) -> Iterator[str]:
     zero_point = view.constants.get(node.input[2]) if len(node.input) > 2 else None
     stored = view.constants.get(node.input[0])
     if stored is not None and (zero_point is None or stored.dtype.name != "uint8"):
@@ -147,7 +87,7 @@ def _zero_point(view: _View, node: onnx.NodeProto, target: OnnxTarget) -> Iterat
         yield f"{node.name} is not {target.activation} with zero point {target.zero_point}"
 
 
-def _closed(view: _View, quantize: onnx.NodeProto) -> Iterator[str]:
+def _closed(view: FileView, quantize: onnx.NodeProto) -> Iterator[str]:
     """Q must be read by DQ of the same scale only, a Clip in between or not."""
     name = quantize.output[0]
     readers = view.users.get(name, [])
@@ -159,7 +99,7 @@ def _closed(view: _View, quantize: onnx.NodeProto) -> Iterator[str]:
         yield f"{quantize.name} is not closed by DequantizeLinear with its own scale and zero point"
 
 
-def _axis(view: _View, node: onnx.NodeProto, scale: NDArray[Any]) -> Iterator[str]:
+def _axis(view: FileView, node: onnx.NodeProto, scale: NDArray[Any]) -> Iterator[str]:
     """One scale for an activation; for what is stored one, or one for each output channel, axis 0 or 1."""
     if scale.ndim == 0:
         return
@@ -172,11 +112,11 @@ def _axis(view: _View, node: onnx.NodeProto, scale: NDArray[Any]) -> Iterator[st
         yield f"{node.name} has {scale.size} scales along axis {axis} of {shape}"
 
 
-def _in_float(view: _View, node: onnx.NodeProto) -> bool:
+def _in_float(view: FileView, node: onnx.NodeProto) -> bool:
     return any(view.kind_behind(view.moved_from(name)) != "DequantizeLinear" for name in node.input[:2])
 
 
-def _layers(view: _View, target: OnnxTarget) -> Iterator[str]:
+def _layers(view: FileView, target: OnnxTarget) -> Iterator[str]:
     for node in view.nodes:
         if node.op_type not in _WEIGHTED or _in_float(view, node):
             continue
@@ -188,7 +128,7 @@ def _layers(view: _View, target: OnnxTarget) -> Iterator[str]:
             yield from _bias(view, node, target)
 
 
-def _islands(views: list[_View], expected: int) -> Iterator[str]:
+def _islands(views: list[FileView], expected: int) -> Iterator[str]:
     found = [n.name for view in views for n in view.nodes if n.op_type in _WEIGHTED and _in_float(view, n)]
     if len(found) > expected:
         yield from (f"{name} does not read dequantised values on both sides: it would run in float" for name in found)
@@ -196,7 +136,7 @@ def _islands(views: list[_View], expected: int) -> Iterator[str]:
         yield f"{len(found)} layers are in float, where the model has {expected}"
 
 
-def _bias(view: _View, node: onnx.NodeProto, target: OnnxTarget) -> Iterator[str]:
+def _bias(view: FileView, node: onnx.NodeProto, target: OnnxTarget) -> Iterator[str]:
     name = node.input[2]
     if target.bias == "int32":
         name = view.producer[name].input[0] if view.kind_behind(name) == "DequantizeLinear" else ""
@@ -204,7 +144,7 @@ def _bias(view: _View, node: onnx.NodeProto, target: OnnxTarget) -> Iterator[str
         yield f"the bias of {node.name} is not stored as {target.bias}"
 
 
-def _fusions(view: _View) -> Iterator[str]:
+def _fusions(view: FileView) -> Iterator[str]:
     """TensorRT fuses convolution, addition and activation only with no pair in between and one on the skip branch."""
     for node in view.nodes:
         if node.op_type in _ACTIVATIONS and _is_own_pair(view, node.input[0]):
@@ -222,7 +162,7 @@ def _fusions(view: _View) -> Iterator[str]:
             yield f"no branch of {node.name} has a pair"
 
 
-def _is_own_pair(view: _View, name: str) -> bool:
+def _is_own_pair(view: FileView, name: str) -> bool:
     """Whether a value comes from a Q/DQ pair that nobody else reads; a pair with more readers has to be there."""
     if view.kind_behind(name) != "DequantizeLinear" or view.readers(name) > 1:
         return False

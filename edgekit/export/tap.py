@@ -7,7 +7,7 @@ behind is exact all the same; to see that, the golden goes on from the very byte
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch import Tensor, fx
 
 from edgekit import disk
 from edgekit.errors import ExportMismatch
-from edgekit.export.lint import behind_quantisers
+from edgekit.export.view import behind_quantisers
 from edgekit.graph import Graph, edit
 from edgekit.runtime import OnnxRunner
 
@@ -31,15 +31,20 @@ def run_tapped(path: Path, arrays: Arrays, zero_point: int) -> tuple[Arrays, lis
     """The outputs of a file, and the int8 values of its first quantisers, [N, ...] each, in the order of the file."""
     model = onnx.load(str(path))
     outputs = len(model.graph.output)
-    for name in first_quantised(model.graph):
-        model.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
-    model = onnx.shape_inference.infer_shapes(model)
-    with tempfile.TemporaryDirectory() as folder:
-        tapped = Path(folder) / "tapped.onnx"
-        disk.write_file(tapped, model.SerializeToString())
-        results = OnnxRunner(tapped).run(*arrays)
+    results = tapped(model, first_quantised(model.graph)).run(*arrays)
     taps = [torch.from_numpy((tap.astype(np.int16) - zero_point).astype(np.int8)) for tap in results[outputs:]]
     return results[:outputs], taps
+
+
+def tapped(model: onnx.ModelProto, names: Iterable[str], optimise: bool = True) -> OnnxRunner:
+    """The model in ONNX Runtime, with the values of these names as further outputs, in order."""
+    model = onnx.ModelProto.FromString(model.SerializeToString())
+    model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
+    model = onnx.shape_inference.infer_shapes(model)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "tapped.onnx"
+        disk.write_file(path, model.SerializeToString())
+        return OnnxRunner(path, optimise=optimise)
 
 
 def first_quantised(graph: onnx.GraphProto) -> list[str]:

@@ -18,10 +18,11 @@ from edgekit import device
 from edgekit.errors import DataError, ExportMismatch
 from edgekit.export import tap
 from edgekit.export.reference import TensorRTReference
-from edgekit.fuse import lower, sqnr_db
+from edgekit.fuse import lower
 from edgekit.graph import Graph, edit, front, kinds, patterns
 from edgekit.ops import numerics
 from edgekit.runtime import OnnxRunner, optimized_operators
+from edgekit.sqnr import sqnr_db
 from edgekit.targets import OnnxTarget
 
 Arrays = Sequence[NDArray[Any]]

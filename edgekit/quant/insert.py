@@ -1,4 +1,4 @@
-"""Putting fake_quantize where a plan wants it, scales as buffers."""
+"""Putting fake_quantize where a plan wants it, scales as buffers; and taking all of it out again."""
 
 from __future__ import annotations
 
@@ -40,10 +40,28 @@ def insert(graph: Graph, placed: Plan, scales: dict[fx.Node, Tensor], per_channe
     graph.refresh()
 
 
+def strip(graph: Graph) -> Graph:
+    """A copy of a quantised graph without any rounding, in which each node has the name that it had.
+
+    It is what the quantised graph stands for in float, but for biases that were corrected.
+    """
+    graph = graph.copy()
+    for node in edit.calls(graph.module):
+        if node.target is patterns.FAKE_QUANTIZE or node.target is patterns.AS_FLOAT:
+            node.replace_all_uses_with(edit.input_node(node))
+        elif kinds.kind_of(kinds.value_of(node)) in kinds.RECURRENT:
+            edit.set_argument(node, "scales", None)
+    return graph.refresh()
+
+
 def _behind(node: fx.Node, first: fx.Node, arguments: tuple[fx.Node, fx.Node]) -> fx.Node:
+    name = f"{notes.value_name(node)}_q"
     if node < first:  # scales are read right in front of the first call
-        return edit.call_before(first, patterns.FAKE_QUANTIZE, arguments, f"{notes.value_name(node)}_q")
-    return edit.call_after(node, patterns.FAKE_QUANTIZE, arguments, f"{notes.value_name(node)}_q")
+        fake = edit.call_before(first, patterns.FAKE_QUANTIZE, arguments, name)
+    else:
+        fake = edit.call_after(node, patterns.FAKE_QUANTIZE, arguments, name)
+    notes.stand_for(fake, node)
+    return fake
 
 
 def _stays_float(placed: Plan, source: fx.Node, user: fx.Node) -> bool:
