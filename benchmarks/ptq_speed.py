@@ -2,10 +2,11 @@
 
     python benchmarks/ptq_speed.py [--samples 64] [--batch 8] [--rounds 5] [--json ptq.json]
 
-``forward`` runs the captured float graph over the samples; ``calibrate`` does the same and looks at every tensor that
-is to be quantised; they take turns. ``quantize`` is the whole of edgekit's quantisation, ONNX Runtime's and NNCF's the
-whole of theirs, minmax each. Each of these five also runs in a process of its own, for its peak memory. The net comes
-from ../shared/tools/reference_nets.py; without it there is nothing to measure. Peers that are missing are said so.
+``forward`` runs the float graph over the samples; ``calibrate`` does the same and finds the range of every tensor that
+is to be quantised, ``calibrate all`` with a histogram of each for any observer. ``collect`` and ``quantize`` are the
+calls of a user, from the captured graph on; ONNX Runtime's and NNCF's are the whole of theirs, minmax each. They take
+turns. Each also runs in a process of its own, for its peak memory. The net is in ../shared/tools/reference_nets.py:
+without it there is nothing to measure. Peers that are missing are said so.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from torch import Tensor, nn
 import edgekit as ek
 from edgekit import disk, quant
 from edgekit.graph import Graph
+from edgekit.quant.record import Extremes, Record
+from edgekit.quant.watch import Sees, watch
 
 NETS = Path(__file__).parents[2] / "shared" / "tools" / "reference_nets.py"
 Job = Callable[[], object]
@@ -47,22 +50,33 @@ def resnet50() -> nn.Module:
 
 
 def prepared(samples: int, batch: int) -> tuple[Graph, list[Tensor]]:
-    """The float graph with batch norm folded, and the calibration items."""
+    """The captured graph, and the calibration items."""
     x = torch.randn(samples, 3, 224, 224, generator=torch.Generator().manual_seed(1))
-    return quant.prepare(ek.capture(resnet50(), x[:2])), list(x.split(batch))
+    return ek.capture(resnet50(), x[:2]), list(x.split(batch))
 
 
 def own(name: str, graph: Graph, items: list[Tensor]) -> Job:
     """What is timed of edgekit."""
+    config, folded = ek.QuantConfig(allow_few=True), quant.prepare(graph)
+    observed = quant.plan(folded).observed
 
     def forward() -> None:
         with torch.no_grad():
             for item in items:
-                graph(item)
+                folded(item)
 
-    config = ek.QuantConfig(allow_few=True)
-    calibrate: Job = lambda: quant.collect(graph, items, config)  # noqa: E731
-    return {"forward": forward, "calibrate": calibrate, "quantize": lambda: ek.quantize(graph, items, config)}[name]
+    def look(make: Callable[[], Sees]) -> None:
+        seen = {named: make() for named in dict.fromkeys(observed.values())}
+        watch(folded, {node: seen[named] for node, named in observed.items()}, items)
+
+    jobs: dict[str, Job] = {
+        "forward": forward,
+        "calibrate": lambda: look(Extremes),
+        "calibrate all": lambda: look(Record),
+        "collect": lambda: quant.collect(graph, items, config),
+        "quantize": lambda: ek.quantize(graph, items, config),
+    }
+    return jobs[name]
 
 
 def of_onnxruntime(graph: Graph, items: list[Tensor]) -> Job:
@@ -96,12 +110,12 @@ def of_nncf(graph: Graph, items: list[Tensor]) -> Job:
     return lambda: nncf.quantize(graph.module, nncf.Dataset(items), subset_size=len(items))
 
 
-OWN = ("forward", "calibrate", "quantize")
+OWN = ("forward", "calibrate", "calibrate all", "collect", "quantize")
 PEERS: dict[str, Callable[[Graph, list[Tensor]], Job]] = {"onnxruntime": of_onnxruntime, "nncf": of_nncf}
 
 
 def job(name: str, samples: int, batch: int) -> Job:
-    """One of the five, ready to run."""
+    """One of them, ready to run."""
     graph, items = prepared(samples, batch)
     return own(name, graph, items) if name in OWN else PEERS[name](graph, items)
 
@@ -155,9 +169,9 @@ def main() -> None:
     found = measure(chosen.samples, chosen.batch, chosen.rounds)
     for name, ratio in found["to_forward"].items():
         middle, memory = statistics.median(found["seconds"][name]), found["peak_bytes"][name] / 2**20
-        print(f"{name:12} {middle:7.2f} s  {ratio:5.2f} x forward  peak {memory:6.0f} MiB")
+        print(f"{name:13} {middle:7.2f} s  {ratio:5.2f} x forward  peak {memory:6.0f} MiB")
     for name in found["missing"]:
-        print(f"{name:12} not installed: not measured")
+        print(f"{name:13} not installed: not measured")
     if chosen.json:
         disk.write_file(chosen.json, json.dumps(found, indent=1).encode())
 

@@ -22,6 +22,7 @@ from edgekit.export import ExportReport
 from edgekit.graph import Graph, edit, patterns
 from edgekit.ops import dispatch
 from edgekit.runtime import OnnxRunner
+from edgekit.sqnr import sqnr_db
 
 Layers = nn.ModuleDict
 needs_vnni = pytest.mark.skipif(not device.has_vnni(), reason="without VNNI, ONNX Runtime's INT8 saturates at 16 bits")
@@ -137,7 +138,7 @@ def check_numbers(table: Table, name: str) -> None:
     assert golden.numpy().tobytes() == slow.numpy().tobytes()
     assert len(golden.unique()) > 8, "a net whose values are all alike shows nothing"
     for want, least in ((fake, case.decibels), (real, case.float_decibels)):
-        noise = fuse.sqnr_db(want, golden)
+        noise = sqnr_db(want, golden)
         assert noise is None or noise >= least
 
 

@@ -14,6 +14,7 @@ import edgekit as ek
 from edgekit import fuse
 from edgekit.graph import Graph
 from edgekit.models import MODELS, example, example_inputs
+from edgekit.sqnr import sqnr_db
 
 SAMPLES = 40
 ZOO = ("encoder", "decoder", "vit", "tcn", "two_tower", "text_cnn", "gru_classifier", "lstm_classifier")
@@ -26,7 +27,7 @@ def check(graph: Graph, inputs: tuple[Tensor, ...], path: Path) -> None:
     assert result.report.int8_macs == lowered.int8_macs == 1.0
     with torch.no_grad():
         pairs = zip(first(graph(*inputs)), first(lowered.graph(*inputs)), strict=True)
-    noise = [value for a, b in pairs if (value := fuse.sqnr_db(a.numpy(), b.numpy())) is not None]
+    noise = [value for a, b in pairs if (value := sqnr_db(a.numpy(), b.numpy())) is not None]
     assert min(noise) > 20  # random weights, up to two blocks of 8 bits
     pytest.importorskip("onnxruntime")
     report = ek.export_onnx(result.graph, path / "m.onnx", inputs=inputs)

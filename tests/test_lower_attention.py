@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import edgekit as ek
-from edgekit import fuse
+from edgekit.sqnr import sqnr_db
 
 STEPS, HEADS, WIDTH = 7, 2, 4
 STORED = torch.randn(HEADS, STEPS, STEPS, generator=torch.Generator().manual_seed(3))
@@ -120,4 +120,4 @@ def test_a_float_mask_that_is_an_input_leaves_attention_in_float() -> None:
     (reason,) = (why for name, why in result.report.kept_float.items() if "attention" in name)
     assert "may hold any numbers" in reason
     with torch.no_grad():
-        assert (fuse.sqnr_db(result.reference(x, mask), ek.lower(result.graph)(x, mask)) or 100) > 30
+        assert (sqnr_db(result.reference(x, mask), ek.lower(result.graph)(x, mask)) or 100) > 30

@@ -18,7 +18,7 @@ from scipy import stats
 from edgekit.options import QuantConfig
 from edgekit.quant import clip, observe
 from edgekit.quant.observe import Observer
-from edgekit.quant.record import BINS, Record
+from edgekit.quant.record import BINS, Extremes, Record
 
 modest = settings(deadline=None, max_examples=60)
 FLOATS = (
@@ -70,6 +70,31 @@ def test_a_record_holds_numpys_extremes_and_histogram(values: list[float]) -> No
     assert edges[1] == found.width
     assert found.largest < 2.0**found.exponent
     assert found.exponent == -116 or 2 * found.largest >= 2.0**found.exponent
+
+
+@modest
+@given(st.lists(VALUES, max_size=5))
+def test_extremes_are_those_of_a_record(items: list[list[float]]) -> None:
+    """Minmax and the moving average read nothing else, so they see nothing else of data than that."""
+    found, want = Extremes(), Record()
+    for item in items:
+        assert found.see(tensor(item)) is want.see(tensor(item)) is True
+    assert (found.least, found.most, found.peaks, found.largest) == (want.least, want.most, want.peaks, want.largest)
+    for name in ("minmax", "moving_average"):
+        assert type(observer(name).record) is Extremes
+        both = [observer(name), observer(name)]
+        both[0].record, both[1].record = found, want
+        assert both[0].limit() == both[1].limit()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_extremes_refuse_what_is_not_finite(bad: float) -> None:
+    for values in ([bad], [0.0, bad, 1.0], [1.0, 2.0, bad]):
+        found = Extremes()
+        assert found.see(tensor([3.0]))
+        assert not found.see(tensor(values))
+        assert (found.largest, found.peaks) == (3.0, [3.0])
+    assert Extremes().see(torch.empty(0, 3))
 
 
 @modest

@@ -18,6 +18,7 @@ from edgekit.export.lint import lint
 from edgekit.graph import Graph, cost, edit
 from edgekit.quant import statistics
 from edgekit.runtime import optimized_operators
+from edgekit.sqnr import sqnr_db
 from edgekit.targets import onnx_target
 
 KINDS = {"gru": nn.GRU, "lstm": nn.LSTM}
@@ -69,7 +70,7 @@ def operators(graph: Graph) -> Counter[str]:
 
 def decibels(expected: tuple[Tensor, ...], got: tuple[Tensor, ...]) -> float:
     pairs = zip(expected, got, strict=True)
-    return min(x for a, b in pairs if (x := fuse.sqnr_db(a.detach().numpy(), b.detach().numpy()) or 200.0))
+    return min(x for a, b in pairs if (x := sqnr_db(a.detach().numpy(), b.detach().numpy()) or 200.0))
 
 
 every = pytest.mark.parametrize("with_states", [False, True], ids=["zeros", "states"])

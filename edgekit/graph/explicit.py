@@ -22,10 +22,10 @@ ATTENTION = aten.scaled_dot_product_attention.default
 def write_out_attention(graph: Graph) -> Graph:
     """A copy of ``graph`` with every attention in steps, unless :func:`why_not_written_out` has a reason."""
     graph = graph.copy().eval()
-    for node in edit.calls(graph.module):
-        if node.target is ATTENTION and not why_not_written_out(graph, node):
-            _write_out(graph, node)
-    return graph.refresh()
+    found = [n for n in edit.calls(graph.module) if n.target is ATTENTION and not why_not_written_out(graph, n)]
+    for node in found:
+        _write_out(graph, node)
+    return graph.refresh() if found else graph
 
 
 def why_not_written_out(graph: Graph, node: fx.Node) -> str:

@@ -23,10 +23,10 @@ def fold_batch_norm(graph: Graph) -> Graph:
     A batch norm that :func:`why_not_folded` has a reason for stays.
     """
     graph = graph.copy().eval()
-    for node in edit.calls(graph.module):
-        if node.target is aten.batch_norm.default and not why_not_folded(node):
-            _fold(graph.module, node)
-    return graph.refresh()
+    found = [n for n in edit.calls(graph.module) if n.target is aten.batch_norm.default and not why_not_folded(n)]
+    for node in found:
+        _fold(graph.module, node)
+    return graph.refresh() if found else graph
 
 
 def why_not_folded(norm: fx.Node) -> str:

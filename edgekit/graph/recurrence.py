@@ -26,10 +26,10 @@ _FILLED = (aten.full.default, aten.new_full.default, aten.full_like.default)
 def write_out_recurrence(graph: Graph) -> Graph:
     """A copy of ``graph`` with every GRU and LSTM in steps, unless :func:`why_not_written_out` has a reason."""
     graph = graph.copy().eval()
-    for node in edit.calls(graph.module):
-        if node.target in GATES and not why_not_written_out(node):
-            _write_out(graph, node)
-    return graph.refresh()
+    found = [n for n in edit.calls(graph.module) if n.target in GATES and not why_not_written_out(n)]
+    for node in found:
+        _write_out(graph, node)
+    return graph.refresh() if found else graph
 
 
 def why_not_written_out(node: fx.Node) -> str:

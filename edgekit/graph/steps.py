@@ -29,7 +29,8 @@ def in_steps(graph: Graph) -> Graph:
         if apply(rule, graph):
             edit.drop_dead(graph.module)
             propagate_shapes(graph)
-    return graph.refresh()
+    edit.clean(graph.module)
+    return graph
 
 
 def _call(before: fx.Node, target: Any, *args: Any) -> fx.Node:

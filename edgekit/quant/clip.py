@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 
 from edgekit.ops.numerics import S8_MAX
-from edgekit.quant.record import BINS, Record
+from edgekit.quant.record import BINS, Extremes, Record
 
 LEVELS = S8_MAX + 1  # of magnitude
 _STRIDE = 8  # bins between two candidates of squared_error: under 0.8 % of the largest magnitude
 
 
-def largest(record: Record) -> float:
+def largest(record: Extremes) -> float:
     """The largest magnitude: nothing is cut."""
     return record.largest
 
 
-def moving_average(record: Record, momentum: float) -> float:
+def moving_average(record: Extremes, momentum: float) -> float:
     """The items' largest magnitudes, averaged: ``average += momentum * (magnitude - average)``, from the first on.
 
     The one observer for which order and batches of the items matter. torch.ao's MovingAverageMinMaxObserver.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,15 +13,15 @@ from torch import Tensor
 from edgekit.ops import numerics
 from edgekit.options import QuantConfig
 from edgekit.quant import clip
-from edgekit.quant.record import Record
+from edgekit.quant.record import Extremes, Record
 
 
 @dataclass
 class Observer:
     """A record of what it is shown, and the rule that makes of it the largest magnitude for int8 to hold."""
 
-    rule: Callable[[Record], float]
-    record: Record = field(default_factory=Record)
+    rule: Callable[[Any], float]
+    record: Extremes
     _limit: float | None = None
 
     def see(self, values: Tensor) -> bool:
@@ -36,15 +37,19 @@ class Observer:
 
 
 def make(config: QuantConfig) -> Observer:
-    """A new observer of the kind that the configuration names."""
-    rules: dict[str, Callable[[Record], float]] = {
+    """A new observer of the kind that the configuration names; it looks no closer than its rule asks for."""
+    ends: dict[str, Callable[[Extremes], float]] = {
         "minmax": clip.largest,
         "moving_average": partial(clip.moving_average, momentum=config.momentum),
+    }
+    rules: dict[str, Callable[[Record], float]] = {
         "percentile": partial(clip.percentile, percent=config.percentile),
         "entropy": clip.entropy,
         "mse": clip.squared_error,
     }
-    return Observer(rules[config.observer])
+    if config.observer in ends:
+        return Observer(ends[config.observer], Extremes())
+    return Observer(rules[config.observer], Record())
 
 
 def is_dead(observer: Observer) -> bool:

@@ -7,7 +7,6 @@ two machines saw of their own data, merged, is to the bit what one machine sees 
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import torch
@@ -16,7 +15,6 @@ from torch import Tensor
 from edgekit.ops import observe as op
 
 BINS = op.BINS
-_LARGE = 1 << 19  # values; looking at fewer takes less time than starting threads is worth
 
 
 def _no_counts() -> Tensor:
@@ -24,44 +22,64 @@ def _no_counts() -> Tensor:
 
 
 @dataclass
-class Record:
-    """The values of one tensor over all calibration items.
+class Extremes:
+    """The ends of the values of one tensor over all calibration items: what costs next to nothing to know.
 
     Attributes:
         least, most: smallest and largest value; zeros before there is one.
-        exponent: the histogram's range is ``[0, 2 ** exponent)``, the narrowest that holds every magnitude.
-        histogram: int64 [2048], how many magnitudes are in each of so many equally wide bins.
         peaks: the largest magnitude of each item, in order; all but this is the same for any order and any batches.
     """
 
     least: float = 0.0
     most: float = 0.0
-    exponent: int = op.LEAST_EXPONENT
-    histogram: Tensor = field(default_factory=_no_counts)
     peaks: list[float] = field(default_factory=list)
 
     def see(self, values: Tensor) -> bool:
-        """Take the values of one calibration item; False if any is NaN or infinite."""
+        """Take the values of one calibration item; False, and nothing is taken, if any is NaN or infinite."""
         if not values.numel():
             return True
-        item, finite = Record(), True
-        for extremes, tally, histogram in _look(_dense(values.detach().float())):
-            (least, most), (_, others, exponent) = extremes.tolist(), tally.tolist()
-            item._add(Record(least, most, exponent, histogram, [max(abs(least), abs(most))]))
-            finite = finite and not others
-        item.peaks = [item.largest]
-        self._add(item)
-        return finite
-
-    @property
-    def count(self) -> int:
-        """How many values there were."""
-        return int(self.histogram.sum())
+        least, most = (float(end) + 0.0 for end in torch.aminmax(values.detach().float()))  # -0 becomes 0
+        if not (math.isfinite(least) and math.isfinite(most)):
+            return False
+        self._widen(least, most)
+        self.peaks.append(max(abs(least), abs(most)))
+        return True
 
     @property
     def largest(self) -> float:
         """The largest magnitude."""
         return max(abs(self.least), abs(self.most))
+
+    def _widen(self, least: float, most: float) -> None:
+        self.least = min(self.least, least) if self.peaks else least
+        self.most = max(self.most, most) if self.peaks else most
+
+
+@dataclass
+class Record(Extremes):
+    """The values of one tensor over all calibration items: extremes and a histogram, all that any observer wants.
+
+    Attributes:
+        exponent: the histogram's range is ``[0, 2 ** exponent)``, the narrowest that holds every magnitude.
+        histogram: int64 [2048], how many magnitudes are in each of so many equally wide bins.
+    """
+
+    exponent: int = op.LEAST_EXPONENT
+    histogram: Tensor = field(default_factory=_no_counts)
+
+    def see(self, values: Tensor) -> bool:
+        """Take the values of one calibration item; False if any is NaN or infinite."""
+        if not values.numel():
+            return True
+        extremes, tally, histogram = torch.ops.edgekit.observe(_dense(values.detach().float()))
+        (least, most), (_, others, exponent) = extremes.tolist(), tally.tolist()
+        self._add(Record(least, most, [max(abs(least), abs(most))], exponent, histogram))
+        return not others
+
+    @property
+    def count(self) -> int:
+        """How many values there were."""
+        return int(self.histogram.sum())
 
     @property
     def width(self) -> float:
@@ -70,7 +88,7 @@ class Record:
 
     def __add__(self, other: Record) -> Record:
         """The record of what both saw, the items of ``other`` after those of this one."""
-        result = Record(self.least, self.most, self.exponent, self.histogram.clone(), list(self.peaks))
+        result = Record(self.least, self.most, list(self.peaks), self.exponent, self.histogram.clone())
         result._add(other)
         return result
 
@@ -83,8 +101,7 @@ class Record:
 
     def _add(self, other: Record) -> None:
         if other.peaks:
-            self.least = min(self.least, other.least) if self.peaks else other.least
-            self.most = max(self.most, other.most) if self.peaks else other.most
+            self._widen(other.least, other.most)
         exponent = max(self.exponent, other.exponent)
         mine, others = (_widened(one.histogram, exponent - one.exponent) for one in (self, other))
         self.histogram, self.exponent = mine + others, exponent
@@ -97,15 +114,6 @@ def _widened(histogram: Tensor, times: int) -> Tensor:
         return histogram
     runs = histogram.view(-1, 2 ** min(times, int(math.log2(BINS)))).sum(1)
     return torch.cat([runs, histogram.new_zeros(BINS - len(runs))])
-
-
-def _look(values: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """What the operator finds: of a large tensor in parts, one for each of torch's threads."""
-    if values.numel() < _LARGE:
-        return [torch.ops.edgekit.observe(values)]
-    parts = values.flatten().chunk(torch.get_num_threads())
-    with ThreadPoolExecutor(len(parts)) as pool:
-        return list(pool.map(torch.ops.edgekit.observe, parts))
 
 
 def _dense(values: Tensor) -> Tensor:

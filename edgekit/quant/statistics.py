@@ -135,7 +135,7 @@ class _Tensor(Section):
 
     def record(self) -> Record:
         counts = torch.tensor(self.histogram, dtype=torch.int64)
-        return Record(self.least, self.most, self.exponent, counts, list(self.peaks))
+        return Record(self.least, self.most, list(self.peaks), self.exponent, counts)
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> _Tensor:
