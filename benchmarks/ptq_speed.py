@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 import edgekit as ek
-from edgekit import disk, quant
+from edgekit import device, disk, quant
 from edgekit.graph import Graph
 from edgekit.quant.record import Extremes, Record
 from edgekit.quant.watch import Sees, watch
@@ -104,10 +104,15 @@ def of_onnxruntime(graph: Graph, items: list[Tensor]) -> Job:
 
 
 def of_nncf(graph: Graph, items: list[Tensor]) -> Job:
-    """NNCF's post-training quantisation of the torch module, as it comes."""
+    """NNCF's post-training quantisation of the same file, as it comes."""
     import nncf
+    import onnx
 
-    return lambda: nncf.quantize(graph.module, nncf.Dataset(items), subset_size=len(items))
+    with tempfile.TemporaryDirectory() as folder:
+        ek.export_onnx(graph, Path(folder) / "float.onnx")
+        model = onnx.load(Path(folder) / "float.onnx")
+    fed = [{graph.inputs[0].name: item.numpy()} for item in items]
+    return lambda: nncf.quantize(model, nncf.Dataset(fed), subset_size=len(fed))
 
 
 OWN = ("forward", "calibrate", "calibrate all", "collect", "quantize")
@@ -148,6 +153,7 @@ def measure(samples: int, batch: int, rounds: int) -> dict[str, Any]:
     ratios = {name: statistics.median(map(operator.truediv, seconds[name], seconds["forward"])) for name in jobs}
     missing = [name for name in PEERS if name not in there]
     facts = {"net": "resnet50", "samples": samples, "batch": batch, "threads": torch.get_num_threads()}
+    facts["device"] = device.describe()["cpu"]
     return {**facts, "seconds": seconds, "to_forward": ratios, "peak_bytes": memory, "missing": missing}
 
 

@@ -175,7 +175,9 @@ def quantize(
 def export(
     graph: GraphArgument,
     out: Output,
-    target: Annotated[str, typer.Option(help="onnxruntime, tensorrt-10 or tensorrt-11.")] = "onnxruntime",
+    target: Annotated[
+        str, typer.Option(help="onnxruntime, tensorrt-10.3, tensorrt-10 or tensorrt-11.")
+    ] = "onnxruntime",
     seed: Annotated[int, typer.Option("--seed", help="Of the inputs that the file is checked on.")] = 0,
     as_json: Json = False,
 ) -> None:

@@ -83,7 +83,7 @@ def test_orin_with_jetpack_6_takes_tensorrt_10() -> None:
     found = examine("orin-jetpack6")
     engine = one(found, "TensorRT engine")
     assert (found.ok, engine.status, engine.needed) == (True, "untested", True)
-    assert "--target tensorrt-10`" in engine.detail
+    assert "--target tensorrt-10.3`" in engine.detail
     assert "built no engine" in engine.detail
     assert "not run on a Jetson" in found.notes[0]
     assert "PyTorch wheel that NVIDIA publishes" in (one(found, "capture and train").fix or "")
@@ -166,15 +166,16 @@ RELEASE = "# R{} (release), REVISION: {}, GCID: 1, BOARD: generic, EABI: aarch64
 @pytest.mark.parametrize(
     ("release", "tensorrt", "expected", "words"),
     [
-        (("36", "4.3"), "10.3.0", "untested", "tensorrt-10"),
+        (("36", "4.3"), "10.3.0", "untested", "--target tensorrt-10.3`"),
+        (("36", "4.3"), "10.7.0", "untested", "--target tensorrt-10`"),
         (("36", "4.3"), "11.4.1", "unsupported", "needs JetPack 7.2.2"),
         (("39", "2.1"), "11.4.1", "untested", "needs JetPack 7.2.2"),
-        (("39", "2.1"), "10.16.2", "untested", "tensorrt-10"),
+        (("39", "2.1"), "10.16.2", "untested", "--target tensorrt-10`"),
         (("36", "4.3"), "12.0.0", "unsupported", "does not know TensorRT 12"),
         (("36", "4.3"), "10.0.1", "unsupported", "older than 10.3"),
         (("36", "3.0"), "8.6.2", "unsupported", "JetPack 6.0 brings TensorRT 8.6"),
         (("35", "4.1"), "8.5.2", "unsupported", "JetPack 5.1.2 brings TensorRT 8.5"),
-        (("99", "0.0"), "10.3.0", "untested", "tensorrt-10"),
+        (("99", "0.0"), "10.3.0", "untested", "--target tensorrt-10.3`"),
     ],
 )
 def test_tensorrt_beside_jetpack(

@@ -35,7 +35,7 @@ from edgekit.graph import edit, patterns
 from edgekit.runtime import OnnxRunner, optimized_operators
 from edgekit.sqnr import sqnr_db
 
-TENSORRT = ("tensorrt-10", "tensorrt-11")
+TENSORRT = ("tensorrt-10.3", "tensorrt-10", "tensorrt-11")
 FOR_TENSORRT = ("residual", "depthwise", "perceptron", "tables", "two-outputs", "preactivation", "sequence", "reshaped")
 QUANTISED = [(name, "onnxruntime") for name in NETS] + [(name, "tensorrt-10") for name in FOR_TENSORRT]
 QUANTISED += [("residual", "tensorrt-11"), ("sequence", "tensorrt-11")]

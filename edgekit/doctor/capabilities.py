@@ -235,7 +235,7 @@ def _wrong_version(facts: Facts) -> _Finding | None:
         return "unsupported", f"{lack}, which has no strongly typed networks or lacks what edgekit writes", None
     if _target(version) not in targets.names():
         return "unsupported", f"edgekit does not know TensorRT {version}", None
-    if facts.machine.is_jetson and stack is not None and _target(version) != stack.onnx:
+    if facts.machine.is_jetson and stack is not None and _line(_target(version)) != _line(stack.onnx or ""):
         return _beside_jetpack(facts.machine, stack, version)
     return None
 
@@ -243,7 +243,7 @@ def _wrong_version(facts: Facts) -> _Finding | None:
 def _beside_jetpack(machine: Machine, stack: targets.Stack, version: str) -> _Finding:
     """A TensorRT other than the one that this JetPack line brings."""
     rows = machine.device.stacks if machine.device is not None else ()
-    line = next((row for row in rows if row.onnx == _target(version)), None)
+    line = next((row for row in rows if _line(row.onnx or "") == _line(_target(version))), None)
     what = f"TensorRT {version} is installed, and Jetson Linux {machine.l4t} brings {stack.tensorrt}"
     if line is None:
         return "unsupported", f"{what}; this board runs no other", None
@@ -258,4 +258,11 @@ def _engine(facts: Facts) -> _Finding:
 
 
 def _target(version: str) -> str:
-    return f"tensorrt-{version.partition('.')[0]}"
+    """The narrowest target that a version belongs to: ``tensorrt-10.3`` for 10.3.0, ``tensorrt-10`` for 10.13."""
+    known = [name for name in targets.names() if f"tensorrt-{version}.".startswith(f"{name}.")]
+    return max(known, key=len, default=f"tensorrt-{version.partition('.')[0]}")
+
+
+def _line(target: str) -> str:
+    """Without what comes behind the point: versions that read each other's files."""
+    return target.partition(".")[0]

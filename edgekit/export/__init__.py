@@ -59,7 +59,8 @@ def export_onnx(
     Args:
         graph: a Graph, or a module together with ``example_inputs``.
         path: the file to write; it appears only once it has passed.
-        target: a row of ``targets.toml``: ``onnxruntime``, ``tensorrt-10`` or ``tensorrt-11``.
+        target: a row of ``targets.toml``: ``onnxruntime``, ``tensorrt-10.3`` (JetPack 6), ``tensorrt-10`` or
+            ``tensorrt-11``.
         inputs: real inputs to validate on, one tensor each; without them values are generated, and the report says so.
         tolerance: for a float file, the difference allowed relative to ``1 + |value|``.
         seed: of the generated inputs.
