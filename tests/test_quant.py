@@ -22,6 +22,7 @@ from edgekit.errors import (
     NumericsError,
     OperatorError,
     UnsupportedError,
+    UsageError,
 )
 from edgekit.graph import Graph, edit, patterns
 from edgekit.graph.canonical import fold_batch_norm
@@ -437,3 +438,38 @@ def test_more_tensors_than_quantised_ones_never_appear() -> None:
                 continue
             carriers = [n for n in node.all_input_nodes if isinstance(n.meta.get("val"), Tensor) and n.op != "get_attr"]
             assert all(n.target is FAKE or n.target in patterns.TRAINING_ONLY for n in carriers), (name, node.name)
+
+
+def attending() -> tuple[ek.Graph, Tensor]:
+    """Attention that is written out, behind and in front of a linear."""
+
+    class Attending(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Linear(8, 8), nn.Linear(8, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.first(x)
+            return self.last(functional.scaled_dot_product_attention(y, y, y))
+
+    x = items((5, 8))
+    return ek.capture(Attending().eval(), x[:2]), x
+
+
+@pytest.mark.parametrize(
+    "name", ["scaled_dot_product_attention", "masked_softmax_default", "matmul_default", "linear_1", "last"]
+)
+def test_what_stays_in_float_may_be_meant_by_any_of_its_names(name: str) -> None:
+    graph, x = attending()
+    kept = ek.quantize(graph, [x], ek.QuantConfig(keep_float=(name,))).report.kept_float
+    whole = {"scaled_matmul_default", "masked_softmax_default", "matmul_default"}
+    parts = {"scaled_dot_product_attention": whole, "last": {"linear_1"}}.get(name, {name})
+    assert parts <= kept.keys()
+    assert ("linear" in kept) is False
+
+
+def test_a_name_that_nothing_has_cannot_stay_in_float() -> None:
+    graph, x = attending()
+    for call in (lambda c: ek.quantize(graph, [x], c), lambda c: ek.explain(graph, c)):
+        with pytest.raises(UsageError, match=r"'linaer_1'.*Did you mean 'linear_1'"):
+            call(ek.QuantConfig(keep_float=("linear", "linaer_1")))

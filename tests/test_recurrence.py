@@ -271,3 +271,14 @@ def test_statistics_of_two_places_are_those_of_all_the_data(kind: str) -> None:
     parts = statistics.merged([quant.collect(graph, [item]) for item in items])
     assert ek.quantize(graph, parts).report.scales == whole
     assert any(name.endswith("hidden_" + ("r" if kind == "gru" else "i")) for name in whole)
+
+
+@pytest.mark.parametrize("layer", [nn.GRU, nn.LSTM])
+def test_a_recurrent_layer_stays_in_float_by_the_name_it_was_captured_with(layer: type[nn.Module]) -> None:
+    x = torch.randn(40, 6, 4)
+    graph = ek.capture(nn.Sequential(nn.Linear(4, 3), layer(3, 5, batch_first=True)).eval(), x[:2])
+    name = next(node.name for node in graph.nodes if layer.__name__.lower() in node.name)
+    report = ek.quantize(graph, [x], ek.QuantConfig(keep_float=(name,))).report
+    assert f"{name}_y" in report.kept_float
+    assert "linear" not in report.kept_float
+    assert sum(key.startswith(f"{name}_") for key in report.kept_float) >= (4 if layer is nn.GRU else 5)

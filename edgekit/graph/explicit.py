@@ -7,6 +7,7 @@ softmax; numbers that are added to the scores, such as a bias for each distance,
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ def write_out_attention(graph: Graph) -> Graph:
     graph = graph.copy().eval()
     found = [n for n in edit.calls(graph.module) if n.target is ATTENTION and not why_not_written_out(graph, n)]
     for node in found:
-        _write_out(graph, node)
+        notes.take_apart(node, partial(_write_out, graph, node))
     return graph.refresh() if found else graph
 
 

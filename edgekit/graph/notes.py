@@ -1,4 +1,5 @@
-"""What a node remembers of how it came about: whose value it holds, at which scale, and why it is computed in float.
+"""What a node remembers of how it came about: whose value it holds, of which operator it is a part, at which scale, and
+why it is computed in float.
 
 A stage that decides such a thing writes it down here, and whoever explains or compares graphs reads it. Nothing is
 computed from a note: a graph without them runs the same.
@@ -7,14 +8,15 @@ computed from a note: a graph without them runs the same.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from torch import fx
 
 from edgekit.errors import GraphFileError
 
-STANDS_FOR, SCALE, WHY_FLOAT = "stands_for", "scale", "why_float"
-_KINDS: dict[str, type] = {STANDS_FOR: str, SCALE: float, WHY_FLOAT: str}
+STANDS_FOR, PART_OF, SCALE, WHY_FLOAT = "stands_for", "part_of", "scale", "why_float"
+_KINDS: dict[str, type] = {STANDS_FOR: str, PART_OF: str, SCALE: float, WHY_FLOAT: str}
 
 
 def stand_for(node: fx.Node, other: fx.Node) -> None:
@@ -25,6 +27,20 @@ def stand_for(node: fx.Node, other: fx.Node) -> None:
 def value_name(node: fx.Node) -> str:
     """The name by which a node's value is known in every form of the net, from the captured graph to the file."""
     return str(node.meta.get(STANDS_FOR, node.name))
+
+
+def take_apart(node: fx.Node, write_out: Callable[[], None]) -> None:
+    """Note of every call that ``write_out`` makes that it is a part of what ``node`` computed."""
+    before = set(node.graph.nodes)
+    write_out()
+    for part in node.graph.nodes:
+        if part not in before:
+            part.meta[PART_OF] = node.name
+
+
+def names(node: fx.Node) -> set[str]:
+    """Every name by which a user may mean a call: its own, its value's, and that of the operator it is a part of."""
+    return {node.name, value_name(node), str(node.meta.get(PART_OF, node.name))}
 
 
 def scale(node: fx.Node) -> float | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ def write_out_recurrence(graph: Graph) -> Graph:
     graph = graph.copy().eval()
     found = [n for n in edit.calls(graph.module) if n.target in GATES and not why_not_written_out(n)]
     for node in found:
-        _write_out(graph, node)
+        notes.take_apart(node, partial(_write_out, graph, node))
     return graph.refresh() if found else graph
 
 

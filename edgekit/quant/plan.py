@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from torch import fx
 
-from edgekit.errors import OperatorError, UnsupportedError
-from edgekit.graph import Graph, edit, front, kinds, patterns
+from edgekit.errors import OperatorError, UnsupportedError, UsageError, did_you_mean
+from edgekit.graph import Graph, edit, front, kinds, notes, patterns
 from edgekit.graph.groups import Groups
 from edgekit.quant.rules import why_not
 
@@ -51,13 +51,15 @@ def plan(graph: Graph, keep_float: Iterable[str] = (), strict: bool = False) -> 
 
     Args:
         graph: the float graph.
-        keep_float: nodes, or modules with all that is in them, to leave in float.
+        keep_float: calls, by their names or those of their values, or modules with all that is in them, to leave in
+            float.
         strict: refuse an operator that has no integer form instead of leaving it in float.
 
     Raises:
         OperatorError: under ``strict``, for the first operator without an integer form, with its source line.
         NumericsError: for a layer whose sums int32 does not hold, with its source line.
         UnsupportedError: for a graph in which there is nothing to quantise.
+        UsageError: for a name in ``keep_float`` that the graph does not have.
     """
     found = decide(graph, keep_float, strict)
     if not any(map(found.is_integer, found.scale_of)):
@@ -70,7 +72,7 @@ def plan(graph: Graph, keep_float: Iterable[str] = (), strict: bool = False) -> 
 
 def decide(graph: Graph, keep_float: Iterable[str] = (), strict: bool = False) -> Plan:
     """:func:`plan`, also where there is nothing to quantise."""
-    kept = _without_integer_form(graph, tuple(keep_float))
+    kept = _without_integer_form(graph, _known(graph, keep_float))
     if strict:
         _refuse(kept)
     kept |= _cells(graph)
@@ -94,8 +96,23 @@ def _without_integer_form(graph: Graph, keep_float: tuple[str, ...]) -> dict[fx.
     return {node: reason for node, reason in reasons.items() if reason}
 
 
+def _known(graph: Graph, keep_float: Iterable[str]) -> tuple[str, ...]:
+    asked, known = tuple(keep_float), {name for node in edit.calls(graph.module) for name in _names(node)}
+    for name in asked:
+        if name not in known:
+            raise UsageError(
+                f"keep_float: the graph has no call and no module {name!r}.{did_you_mean(name, known)}",
+                fix="`edgekit explain` lists the calls.",
+            )
+    return asked
+
+
+def _names(node: fx.Node) -> set[str]:
+    return notes.names(node).union(edit.module_paths(node))
+
+
 def _asked(node: fx.Node, keep_float: tuple[str, ...]) -> str:
-    names = {node.name, *edit.module_paths(node)}
+    names = _names(node) | _names(kinds.call_of(node))
     return "it was asked to stay in float" if names.intersection(keep_float) else ""
 
 
