@@ -4,8 +4,9 @@ Each peer reads the float ONNX file, prepared by its own tool where it has one, 
 calibrates on the same items, one at a time. Preprocessing stays in float for all. What is "symmetric":
 
 - edgekit and ``onnxruntime symmetric``: signed, zero point 0 everywhere; what TensorRT takes.
-- ``nncf symmetric``: zero point 0, but unsigned behind a ReLU, so with twice the steps there, which TensorRT does not
-  take. It is NNCF's default for whatever is no transformer; its ranges are means over items.
+- ``nncf symmetric``: zero point 0, but unsigned where no value is below 0, behind a ReLU or a softmax, so with twice
+  the steps there, which TensorRT does not take; NNCF 3.4 refuses to have them signed. It is its default for whatever
+  is no transformer; its ranges are means over items.
 - ``nncf unsigned``: the same, with the largest values for ranges and without bias correction, by which some nets gain
   much: the best that was found for NNCF, and not what it does unasked.
 - all others are asymmetric. ``onnxruntime default`` is that tool as it comes: one scale for each weight.
@@ -36,7 +37,8 @@ from edgekit.train.metrics import predict
 
 Run = Callable[..., tuple[NDArray[Any], ...]]
 PLAIN, PRESET = "edgekit plain", "edgekit balanced"
-SYMMETRIC = ("onnxruntime symmetric", "onnxruntime percentile", "nncf symmetric")
+SIGNED = ("onnxruntime symmetric", "onnxruntime percentile")
+SYMMETRIC = (*SIGNED, "nncf symmetric")
 FINER = ("onnxruntime default", "onnxruntime u8", "nncf mixed", "nncf unsigned")  # zero points, or unsigned
 
 
@@ -65,8 +67,8 @@ def session(path: Path) -> Run:
     return lambda *arrays: tuple(runner.run(None, dict(zip(names, arrays, strict=True))))
 
 
-def by_onnx_runtime(case: Case, file: Path, **options: Any) -> Run:
-    """``quant_pre_process``, then ``quantize_static``."""
+def by_onnx_runtime(case: Case, file: Path, **options: Any) -> Path:
+    """``quant_pre_process``, then ``quantize_static``; the quantised file."""
     from onnxruntime.quantization import CalibrationDataReader, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -81,11 +83,11 @@ def by_onnx_runtime(case: Case, file: Path, **options: Any) -> Run:
     with quiet():
         quant_pre_process(file, prepared)
         quantize_static(prepared, quantised, Reader(), **options)
-    return session(quantised)
+    return quantised
 
 
-def by_nncf(case: Case, file: Path, *, mixed: bool = False, unasked: bool = True) -> Run:
-    """``nncf.quantize`` for this processor; not ``unasked``, without what cost some nets most."""
+def by_nncf(case: Case, file: Path, *, mixed: bool = False, unasked: bool = True) -> Path:
+    """``nncf.quantize`` for this processor; not ``unasked``, without what cost some nets most. The quantised file."""
     import nncf
     import onnx
     from nncf.quantization import advanced_parameters, range_estimator
@@ -110,7 +112,7 @@ def by_nncf(case: Case, file: Path, *, mixed: bool = False, unasked: bool = True
         )
     quantised = file.with_name(f"{file.stem}.nncf.onnx")
     onnx.save(model, quantised)
-    return session(quantised)
+    return quantised
 
 
 def feeds(name: str, split: Split) -> list[dict[str, NDArray[Any]]]:
@@ -130,8 +132,8 @@ def quiet() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-def peers(case: Case, file: Path) -> dict[str, Callable[[], Run]]:
-    """Every peer by name; ``file`` is the float net without its preprocessing."""
+def peers(case: Case, file: Path) -> dict[str, Callable[[], Path]]:
+    """What makes each peer's file, by name; ``file`` is the float net without its preprocessing."""
     symmetric = {"ActivationSymmetric": True, "WeightSymmetric": True}
     return {
         "onnxruntime symmetric": lambda: by_onnx_runtime(case, file, per_channel=True, extra_options=symmetric),

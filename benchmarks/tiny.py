@@ -91,7 +91,7 @@ def rows(net: Net, data: Path) -> Iterator[dict[str, Any]]:
         ek.export_onnx(graph, file)
         for name, make in quantisers.peers(case, file).items():
             if quantisers.installed(name):
-                yield compared(name, want, logits(make(), test))
+                yield compared(name, want, logits(quantisers.session(make()), test))
 
 
 def _case(graph: Any, calibration: Items, test: Items) -> Case:
