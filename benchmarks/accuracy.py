@@ -219,6 +219,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="a folder for the figures, a JSON file for each row")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
     missed = 0
     print(f"{'row':15} {'quantiser':22} {'metric %':>9} {'points lost [95 %]':>27} {'SQNR dB':>8}{'INT8':>8}")
     for name in options.rows:
