@@ -22,7 +22,9 @@ from edgekit.graph import Graph, cost, edit, kinds, notes
 from edgekit.quant.insert import strip
 from edgekit.runtime import GraphRunner
 
-_HEADER = ("layer", "operator", "dB", "fake", "golden", "own", "cause")
+_DECIBELS = ("int8 dB", "fake dB", "between", "own dB")
+_HEADER = ("layer", "operator", *_DECIBELS, "cause")
+_LEGEND = "int8 and fake against float, between the two, and what each layer adds itself"
 _WORST = 3
 
 
@@ -87,8 +89,8 @@ class Diagnosis:
         return {"items": self.items, "layers": [layer.to_json() for layer in self.layers]}
 
     def __str__(self) -> str:
-        lines = table(_HEADER, list(map(_row, self.layers)), right=("dB", "fake", "golden", "own"))
-        lines.append(f"{len(self.layers)} values on {self.items} items; dB and fake against float, golden against fake")
+        lines = table(_HEADER, list(map(_row, self.layers)), right=_DECIBELS)
+        lines.append(f"{len(self.layers)} values on {self.items} items; {_LEGEND}")
         lines += [
             f"{bad.name} ({bad.source or bad.operator}): {bad.detail}. Remedy: {bad.remedy}." for bad in self.worst()
         ]
