@@ -112,5 +112,9 @@ def test_a_recurrent_layer_is_told_with_its_gates(layer: type[nn.Module]) -> Non
         assert [t.held for t in weights] == ["int8"] * (3 if name == "gru" else 4)
         assert found.int8_macs == 1.0
         assert not any(t.name.endswith("_scale") for t in found.tensors)
+        if layer is nn.LSTM:
+            assert found["lstm_c"].reason.startswith("the cell of an LSTM: 16 bits")
+            assert found["lstm_c"].held == "float"
+        assert not [tensor for tensor in found.tensors if tensor.group.endswith("_zeros")]
     assert ek.explain(quantised_graph)[f"{name}_y"].carried_by == f"edgekit.{name}_s8"
     assert ek.explain(ek.lower(quantised_graph)).int8_macs == 1.0

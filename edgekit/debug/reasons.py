@@ -89,7 +89,9 @@ def _why_integer(node: fx.Node) -> str:
 
 def _why_real(view: View, node: fx.Node) -> str:
     if node.target is operator.getitem:
-        return _why_real(view, edit.input_node(node))
+        call = edit.input_node(node)
+        inside = "the cell of an LSTM: 16 bits inside its operator, float outside"
+        return inside if kinds.value_of(call) in view.integer else _why_real(view, call)
     return view.kept.get(node, "")
 
 

@@ -70,7 +70,7 @@ def of_quantised(graph: Graph) -> View:
 def first_of_group(view: View) -> dict[object, str]:
     """The name of the first tensor of each group."""
     found: dict[object, str] = {}
-    for node in view.graph.nodes:
+    for node in sorted(view.graph.nodes, key=lambda node: node.op == "get_attr"):  # what is computed gives the name
         if node in view.group:
             found.setdefault(view.group[node], notes.value_name(view.clamp.get(node, node)))
     return found
