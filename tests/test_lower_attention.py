@@ -98,6 +98,7 @@ def test_numbers(name: str) -> None:
 @lowering.needs_vnni
 def test_onnx_runtime_gives_the_same_bytes() -> None:
     lowering.check_file(TABLE)
+    lowering.check_targets(TABLE)
 
 
 class WithMask(nn.Module):

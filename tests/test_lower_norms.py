@@ -79,6 +79,7 @@ def test_numbers(name: str) -> None:
 @lowering.needs_vnni
 def test_onnx_runtime_is_one_step_off_at_most() -> None:
     lowering.check_file(TABLE, steps=1)
+    lowering.check_targets(TABLE)
 
 
 def test_kept_in_float_they_are_islands_and_the_net_runs_whole() -> None:

@@ -102,6 +102,7 @@ def test_numbers(name: str) -> None:
 @lowering.needs_vnni
 def test_onnx_runtime_gives_the_same_bytes() -> None:
     lowering.check_file(TABLE)
+    lowering.check_targets(TABLE)
 
 
 def test_kept_in_float_they_are_islands_and_the_net_runs_whole() -> None:

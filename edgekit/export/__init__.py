@@ -12,7 +12,7 @@ import torch
 from onnx import ModelProto
 from onnx.checker import ValidationError, check_model
 from onnx.shape_inference import InferenceError
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from edgekit import disk
 from edgekit.errors import ExportMismatch
@@ -20,7 +20,7 @@ from edgekit.export import qdq
 from edgekit.export.lint import lint
 from edgekit.export.onnx import to_onnx
 from edgekit.export.validate import Validation, generated_inputs, validate
-from edgekit.graph import Graph, capture, cost, patterns
+from edgekit.graph import Graph, capture, cost, edit, kinds, patterns
 from edgekit.graph.explicit import ATTENTION
 from edgekit.sqnr import sqnr_db
 from edgekit.targets import OnnxTarget, onnx_target
@@ -93,9 +93,21 @@ def export_onnx(
     return ExportReport(target, path.name, row.opset, len(data), result)
 
 
+def _multiplies_bytes(node: fx.Node) -> bool:
+    kind, reads = kinds.kind_of(node), [edit.input_node(n) if _is_alias(n) else n for n in kinds.operands(node)]
+    return kind in (kinds.MATMUL, kinds.BATCHED, kinds.SCALED) and all(map(patterns.is_quantised, reads))
+
+
+def _is_alias(node: fx.Node) -> bool:
+    return node.target is patterns.AS_FLOAT
+
+
 def _float_layers(graph: Graph) -> int:
-    """Convolutions and products of matrices that a quantised graph computes in float."""
-    found = [node for node in patterns.float_calls(graph) if cost.macs(graph, node)]
+    """Convolutions and products of matrices that a quantised graph computes in float.
+
+    A product of two tensors of bytes is one of dequantised values in the file, whatever the graph calls it.
+    """
+    found = [node for node in patterns.float_calls(graph) if cost.macs(graph, node) and not _multiplies_bytes(node)]
     return sum(_PRODUCTS.get(node.target, 1) for node in found)
 
 

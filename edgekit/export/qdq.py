@@ -150,7 +150,7 @@ def _open_main_branch(cell: Cell) -> None:
 
     TensorRT fuses the addition into that convolution.
     """
-    if cell.body.target not in patterns.JOINS or cell.is_border:
+    if kinds.kind_of(cell.body) is not kinds.JOIN or cell.is_border:
         return
     operands = tuple(kinds.operands(cell.body))
     for pair, other in (operands, operands[::-1]):
