@@ -18,7 +18,7 @@ from edgekit.export import qdq
 from edgekit.export.lint import lint
 from edgekit.export.onnx import to_onnx
 
-CPU, GPU = "onnxruntime", "tensorrt-10"
+CPU, GPU = "onnxruntime", "tensorrt-10.3"
 Model = onnx.ModelProto
 Change = Callable[[Model], object]
 
