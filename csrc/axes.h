@@ -31,12 +31,21 @@ void for_each_offset(const axes& along, Each each) {
 
 // Two arrays as torch broadcasts them, dimensions of size 1 read again and again. Row-major sizes of the result and the
 // step of each operand along every dimension, 0 where it is repeated. There is at least one dimension. The last steps
-// are 0 or 1.
+// of the operands are 0 or 1, that of the result is 1.
 struct broadcast {
   int dims;
   std::int64_t size[kMaxDims];
-  std::int64_t step_a[kMaxDims], step_b[kMaxDims];
+  std::int64_t step_a[kMaxDims], step_b[kMaxDims], step_out[kMaxDims];
 };
+
+// The steps of a dense result.
+inline void set_dense(broadcast& shape) {
+  std::int64_t step = 1;
+  for (int d = shape.dims - 1; d >= 0; --d) {
+    shape.step_out[d] = step;
+    step *= shape.size[d];
+  }
+}
 
 // Calls row(a, b, out, length, step_a, step_b) with the offsets at which each row of the last dimension begins.
 template <class Row>
@@ -44,14 +53,16 @@ void for_each_row(const broadcast& shape, Row row) {
   const int last = shape.dims - 1;
   std::int64_t index[kMaxDims] = {}, a = 0, b = 0, out = 0, rows = 1;
   for (int d = 0; d < last; ++d) rows *= shape.size[d];
-  for (std::int64_t r = 0; r < rows; ++r, out += shape.size[last]) {
+  for (std::int64_t r = 0; r < rows; ++r) {
     row(a, b, out, shape.size[last], shape.step_a[last], shape.step_b[last]);
     for (int d = last - 1; d >= 0; --d) {
       a += shape.step_a[d];
       b += shape.step_b[d];
+      out += shape.step_out[d];
       if (++index[d] < shape.size[d]) break;
       a -= shape.step_a[d] * shape.size[d];
       b -= shape.step_b[d] * shape.size[d];
+      out -= shape.step_out[d] * shape.size[d];
       index[d] = 0;
     }
   }

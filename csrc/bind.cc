@@ -22,7 +22,7 @@ void quantize_s8(const py::array& x, const py::array& scale, Axis axis, int lo, 
   const Shape shape = shape_of(x);
   const Channels by = channels_of(x, scale, axis);
   launch(quantize_s8_args{input<float>(x, "x", shape), by.scale, output<std::int8_t>(out, shape), by.outer, by.channels,
-                          by.inner, limit(lo, hi)},
+                          by.inner, limit(lo, hi), 0},
          isa);
 }
 
@@ -32,7 +32,7 @@ void dequantize(const py::array& x, const py::array& scale, Axis axis, py::array
   const bool bytes = x.itemsize() == 1;
   launch(dequantize_args{bytes ? input<std::int8_t>(x, "x", shape) : nullptr,
                          bytes ? nullptr : input<std::int32_t>(x, "x", shape), by.scale, output<float>(out, shape),
-                         by.outer, by.channels, by.inner},
+                         by.outer, by.channels, by.inner, 0},
          isa);
 }
 
@@ -62,10 +62,18 @@ void linear_s8(const py::array& x, const py::array& weight, const py::array& bia
   result.back() = filters[0];
   std::int64_t rows = 1;
   for (std::size_t i = 0; i + 1 < shape.size(); ++i) rows *= shape[i];
-  launch(linear_s8_args{input<std::int8_t>(x, "x", shape), input<std::int8_t>(weight, "weight", filters),
+  launch(linear_s8_args{input<std::int8_t>(x, "x", shape),
+                        input<std::int8_t>(weight, "weight", filters),
                         input<std::int32_t>(bias, "bias", {filters[0]}),
-                        input<float>(multiplier, "multiplier", {filters[0]}), output<std::int8_t>(out, result), rows,
-                        filters[1], filters[0], limit(lo, hi)},
+                        input<float>(multiplier, "multiplier", {filters[0]}),
+                        output<std::int8_t>(out, result),
+                        rows,
+                        filters[1],
+                        filters[0],
+                        limit(lo, hi),
+                        {},
+                        0,
+                        nullptr},
          isa);
 }
 
@@ -81,10 +89,28 @@ void conv2d_s8(const py::array& x, const py::array& weight, const py::array& bia
   const extent pad = pair(padding, "padding", 0), spread = pair(dilation, "dilation", 1);
   const extent size = windows(in, kernel, step, pad, spread, false);
   const Shape result = {image[0], filters[0], size.height, size.width};
-  launch(conv2d_s8_args{input<std::int8_t>(x, "x", image), input<std::int8_t>(weight, "weight", filters),
+  launch(conv2d_s8_args{input<std::int8_t>(x, "x", image),
+                        channels_first(image[1], in),
+                        input<std::int8_t>(weight, "weight", filters),
+                        channels_first(filters[1], kernel),
                         input<std::int32_t>(bias, "bias", {filters[0]}),
-                        input<float>(multiplier, "multiplier", {filters[0]}), output<std::int8_t>(out, result),
-                        image[0], image[1], filters[0], groups, in, size, kernel, step, pad, spread, limit(lo, hi)},
+                        input<float>(multiplier, "multiplier", {filters[0]}),
+                        output<std::int8_t>(out, result),
+                        channels_first(filters[0], size),
+                        image[0],
+                        image[1],
+                        filters[0],
+                        groups,
+                        in,
+                        size,
+                        kernel,
+                        step,
+                        pad,
+                        spread,
+                        limit(lo, hi),
+                        {},
+                        0,
+                        nullptr},
          isa);
 }
 
@@ -99,7 +125,7 @@ void add_s8(const py::array& a, const py::array& b, double ratio_a, double ratio
   const broadcast shape = joined(first, second, result);
   launch(add_s8_args{input<std::int8_t>(a, "a", first), input<std::int8_t>(b, "b", second),
                      output<std::int8_t>(out, result), shape, static_cast<float>(ratio_a), static_cast<float>(ratio_b),
-                     limit(lo, hi)},
+                     limit(lo, hi), 0},
          isa);
 }
 
@@ -109,7 +135,7 @@ void mul_s8(const py::array& a, const py::array& b, double multiplier, int lo, i
   const broadcast shape = joined(first, second, result);
   launch(mul_s8_args{input<std::int8_t>(a, "a", first), input<std::int8_t>(b, "b", second),
                      output<std::int8_t>(out, result), shape, static_cast<float>(normal(multiplier, "multiplier")),
-                     limit(lo, hi)},
+                     limit(lo, hi), 0},
          isa);
 }
 
@@ -140,7 +166,7 @@ void sum_s8(const py::array& x, const std::vector<std::int64_t>& dim, bool keepd
     require(at >= 0 && at < x.ndim() && !gone[at], "dim is out of range or named twice");
     gone[at] = true;
   }
-  sum_s8_args args = {input<std::int8_t>(x, "x", shape), nullptr, {}, {}, 0, limit(lo, hi)};
+  sum_s8_args args = {input<std::int8_t>(x, "x", shape), nullptr, {}, {}, 0, limit(lo, hi), 0};
   Shape result;
   std::int64_t step = x.size(), count = 1;
   for (std::size_t d = 0; d < shape.size(); ++d) {
@@ -169,7 +195,8 @@ void lut_s8(const py::array& x, const py::array& table, Axis axis, py::array out
     tables = {by.channels, 256};
   }
   launch(lut_s8_args{input<std::int8_t>(x, "x", shape), input<std::int8_t>(table, "table", tables),
-                     output<std::int8_t>(out, shape), by.outer, by.channels, by.inner},
+                     output<std::int8_t>(out, shape), by.outer, by.channels, by.inner, by.channels * by.inner,
+                     by.channels * by.inner, 0},
          isa);
 }
 
@@ -219,10 +246,11 @@ void avg_pool_s8(const py::array& x, const py::array& multiplier, const Pair& ke
   require_half(pad, taps);
   require_reduction(taps.height * taps.width);
   const extent size = windows(in, taps, step, pad, {1, 1}, ceil_mode);
-  launch(avg_pool_s8_args{input<std::int8_t>(x, "x", image),
+  launch(avg_pool_s8_args{input<std::int8_t>(x, "x", image), channels_first(image[1], in),
                           input<float>(multiplier, "multiplier", {taps.height * taps.width + 1}),
-                          output<std::int8_t>(out, {image[0], image[1], size.height, size.width}), image[0] * image[1],
-                          in, size, taps, step, pad, count_include_pad, limit(lo, hi)},
+                          output<std::int8_t>(out, {image[0], image[1], size.height, size.width}),
+                          channels_first(image[1], size), image[0], image[1], in, size, taps, step, pad,
+                          count_include_pad, limit(lo, hi), 0},
          isa);
 }
 
@@ -233,9 +261,9 @@ void max_pool_s8(const py::array& x, const Pair& kernel, const Pair& stride, con
   const extent pad = pair(padding, "padding", 0), spread = pair(dilation, "dilation", 1);
   require_half(pad, taps);
   const extent size = windows(in, taps, step, pad, spread, ceil_mode);
-  launch(max_pool_s8_args{input<std::int8_t>(x, "x", image),
-                          output<std::int8_t>(out, {image[0], image[1], size.height, size.width}), image[0] * image[1],
-                          in, size, taps, step, pad, spread},
+  launch(max_pool_s8_args{input<std::int8_t>(x, "x", image), channels_first(image[1], in),
+                          output<std::int8_t>(out, {image[0], image[1], size.height, size.width}),
+                          channels_first(image[1], size), image[0], image[1], in, size, taps, step, pad, spread, 0},
          isa);
 }
 

@@ -134,8 +134,9 @@ inline broadcast joined(Shape a, Shape b, Shape& result) {
     step_a *= a[d];
     step_b *= b[d];
   }
-  if (a == b) shape = {1, {step_a}, {1}, {1}};  // one long row
-  if (dims == 0) shape = {1, {1}, {0}, {0}};
+  if (a == b) shape = {1, {step_a}, {1}, {1}, {1}};  // one long row
+  if (dims == 0) shape = {1, {1}, {0}, {0}, {1}};
+  set_dense(shape);
   return shape;
 }
 

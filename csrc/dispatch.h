@@ -1,6 +1,7 @@
 // Picks the kernel that runs an operator on this machine.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <stdexcept>
@@ -8,30 +9,48 @@
 #include <vector>
 
 #include "isa.h"
+#include "part.h"
 
 namespace edgekit {
 
-// What a kernel demands beyond its operator; a row that carries a flag is skipped where the demand is not met.
+// What a kernel needs or offers beyond <function>(args); each flag stands for one more function or one demand on args.
 constexpr std::uint32_t kNoFlags = 0;
+constexpr std::uint32_t kParts = 1;    // <function>(args, part): several threads share a call
+constexpr std::uint32_t kScratch = 2;  // <function>_scratch(args): bytes of part.scratch; such a kernel has kParts
+constexpr std::uint32_t kPacked = 4;   // <function>_packed(args), <function>_pack(args, to): makes args.packed
+constexpr std::uint32_t kChooses = 8;  // <function>_refuses(args): why it does not take these; null where it does
+constexpr std::uint32_t kImages = 16;  // channels last, and padding read from memory around the image
+constexpr std::uint32_t kBiased = 32;  // bytes of activations hold q + 128; args.flip is 0x80
+constexpr std::uint32_t kFlips = 64;   // bytes of activations hold q ^ args.flip, which may be 0 or 0x80
 
-// One row of kernels.def. `call` takes the <op>_args struct of `op`; the table's expansion has checked the type.
+// One row of kernels.def. Every function takes the <op>_args struct of `op`; the table's expansion has checked the
+// type.
 struct Kernel {
   const char* op;
   Isa isa;
   const char* function;
   std::uint32_t flags;
-  void (*call)(const void* args);
+  void (*call)(const void* args, const part& part);
+  std::size_t (*scratch)(const void* args);  // 0 without kScratch
+  std::size_t (*packed)(const void* args);   // 0 without kPacked
+  void (*pack)(const void* args, void* to);  // does nothing without kPacked
+  const char* (*refuses)(const void* args);  // null: takes them
 };
 
 const std::vector<Kernel>& kernels();
 
-// The kernel of the forced ISA, or the last row that this machine runs (rows go from plain to preferred).
-// Throws std::invalid_argument where there is none; says why.
-const Kernel& pick(const std::string& op, const std::optional<std::string>& forced);
+// The last row (rows go from plain to preferred) of the forced ISA, or of all that this machine runs, that takes the
+// arguments. Throws std::invalid_argument where there is none; says why.
+const Kernel& pick(const std::string& op, const std::optional<std::string>& forced, const void* args);
 
+// Runs an operator in the calling thread on dense arrays.
 template <class Args>
 void run(const Args& args, const std::optional<std::string>& forced = std::nullopt) {
-  pick(Args::op, forced).call(&args);
+  const Kernel& kernel = pick(Args::op, forced, &args);
+  constexpr std::size_t kLine = 64;
+  std::vector<std::uint8_t> memory(kernel.scratch(&args) + kLine);
+  std::uint8_t* scratch = memory.data() + (kLine - reinterpret_cast<std::uintptr_t>(memory.data()) % kLine) % kLine;
+  kernel.call(&args, part{0, 1, scratch});
 }
 
 }  // namespace edgekit

@@ -1,6 +1,7 @@
-// The arguments of every operator: one plain struct each, named <op>_args. All arrays are dense and in C order; the
-// caller owns them and has checked every size (bind.cc does), so a kernel checks nothing. Meanings:
-// edgekit/ops/<op>.py.
+// The arguments of every operator: one plain struct each, named <op>_args. Arrays are dense and in C order where no
+// steps say otherwise; the caller owns them and has checked every size (bind.cc and engine/ do), so a kernel checks
+// nothing. Meanings: edgekit/ops/<op>.py. `flip` is 0, or 0x80 where bytes of activations hold q + 128 (kBiased and
+// kFlips of dispatch.h); plain kernels see 0 only.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +19,30 @@ struct bounds {
   int lo, hi;
 };
 
+// Where the elements of images lie: from one to the next along each axis, in elements.
+struct steps {
+  std::int64_t image, channel, row, column;
+};
+
+constexpr steps channels_first(std::int64_t channels, extent size) {
+  const std::int64_t area = size.height * size.width;
+  return {channels * area, area, size.width, 1};
+}
+
+constexpr steps channels_last(std::int64_t channels, extent size) {
+  return {size.height * size.width * channels, 1, size.width * channels, channels};
+}
+
+// What is added to the result y of a product once it is in its bounds: add_s8 of y and x, or of x and y where x is
+// first.
+struct residual {
+  const std::int8_t* x;  // null: nothing is added
+  steps step;            // of a linear layer: `row` alone
+  float ratio, x_ratio;
+  bool first;
+  bounds limit;
+};
+
 // x is seen as [outer, channels, inner] with one scale for each channel; per tensor, outer = channels = 1.
 struct quantize_s8_args {
   static constexpr const char* op = "quantize_s8";
@@ -26,6 +51,7 @@ struct quantize_s8_args {
   std::int8_t* out;
   std::int64_t outer, channels, inner;
   bounds limit;
+  std::uint8_t flip;
 };
 
 // Exactly one of x_s8 and x_s32 is set.
@@ -36,6 +62,7 @@ struct dequantize_args {
   const float* scale;
   float* out;
   std::int64_t outer, channels, inner;
+  std::uint8_t flip;  // of s8
 };
 
 struct fake_quantize_args {
@@ -56,18 +83,27 @@ struct linear_s8_args {
   std::int8_t* out;           // [rows, features]
   std::int64_t rows, fan_in, features;
   bounds limit;
+  residual added;
+  std::uint8_t flip;
+  const void* packed;  // of kernels that pack their weights
 };
 
 struct conv2d_s8_args {
   static constexpr const char* op = "conv2d_s8";
-  const std::int8_t* x;       // [images, in_channels, in_size]
-  const std::int8_t* weight;  // [out_channels, in_channels / groups, kernel]
-  const std::int32_t* bias;   // [out_channels]
-  const float* multiplier;    // [out_channels]
-  std::int8_t* out;           // [images, out_channels, out_size]
+  const std::int8_t* x;  // images of in_channels and in_size
+  steps x_step;
+  const std::int8_t* weight;  // [out_channels, in_channels / groups, kernel]: `image` goes from filter to filter
+  steps weight_step;
+  const std::int32_t* bias;  // [out_channels]
+  const float* multiplier;   // [out_channels]
+  std::int8_t* out;          // images of out_channels and out_size
+  steps out_step;
   std::int64_t images, in_channels, out_channels, groups;
-  extent in_size, out_size, kernel, stride, padding, dilation;
+  extent in_size, out_size, kernel, stride, padding, dilation;  // padding above and on the left; out_size says the rest
   bounds limit;
+  residual added;
+  std::uint8_t flip;
+  const void* packed;
 };
 
 struct add_s8_args {
@@ -78,6 +114,7 @@ struct add_s8_args {
   broadcast shape;
   float ratio_a, ratio_b;
   bounds limit;
+  std::uint8_t flip;
 };
 
 struct mul_s8_args {
@@ -88,6 +125,7 @@ struct mul_s8_args {
   broadcast shape;
   float multiplier;
   bounds limit;
+  std::uint8_t flip;
 };
 
 struct matmul_s8_args {
@@ -108,6 +146,7 @@ struct sum_s8_args {
   axes kept, reduced;  // of x, each in order
   float multiplier;
   bounds limit;
+  std::uint8_t flip;
 };
 
 struct lut_s8_args {
@@ -116,6 +155,8 @@ struct lut_s8_args {
   const std::int8_t* table;  // [channels, 256], entry 0 of each answers -128
   std::int8_t* out;
   std::int64_t outer, channels, inner;  // x is seen as [outer, channels, inner]; one table: 1, 1, all
+  std::int64_t x_step, out_step;        // from one of `outer` to the next
+  std::uint8_t flip;
 };
 
 struct conv_transpose2d_s8_args {
@@ -132,21 +173,27 @@ struct conv_transpose2d_s8_args {
 
 struct avg_pool_s8_args {
   static constexpr const char* op = "avg_pool_s8";
-  const std::int8_t* x;     // [planes, in_size]
+  const std::int8_t* x;  // images of in_size
+  steps x_step;
   const float* multiplier;  // [kernel.height * kernel.width + 1], by the divisor of the window
-  std::int8_t* out;         // [planes, out_size]
-  std::int64_t planes;
+  std::int8_t* out;         // images of out_size
+  steps out_step;
+  std::int64_t images, channels;
   extent in_size, out_size, kernel, stride, padding;
   bool count_include_pad;
   bounds limit;
+  std::uint8_t flip;
 };
 
 struct max_pool_s8_args {
   static constexpr const char* op = "max_pool_s8";
-  const std::int8_t* x;  // [planes, in_size]
-  std::int8_t* out;      // [planes, out_size]
-  std::int64_t planes;
+  const std::int8_t* x;  // images of in_size
+  steps x_step;
+  std::int8_t* out;  // images of out_size
+  steps out_step;
+  std::int64_t images, channels;
   extent in_size, out_size, kernel, stride, padding, dilation;
+  std::uint8_t flip;
 };
 
 constexpr int kObserveBins = 2048;

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 NAMES = {spec.name for spec in OPS}
 MULTIPLY = {"linear_s8", "conv2d_s8", "conv_transpose2d_s8", "matmul_s8", "gru_s8", "lstm_s8"}
 CPP = {(spec.name, tier) for spec in OPS for tier in spec.tiers if tier != "triton"}
-ROW = re.compile(r"^EDGEKIT_KERNEL\((\w+),\s+(\w+),\s+(\w+),\s+(\w+)\)$", re.MULTILINE)
+ROW = re.compile(r"^EDGEKIT_KERNEL\((\w+),\s+(\w+),\s+(\w+),\s+([\w |]+)\)$", re.MULTILINE)
 
 each = pytest.mark.parametrize("spec", OPS, ids=lambda spec: spec.name)
 

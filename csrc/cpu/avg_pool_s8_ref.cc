@@ -4,6 +4,7 @@
 
 #include "../ops.h"
 #include "../requant.h"
+#include "../residual.h"
 #include "../window.h"
 
 namespace edgekit {
@@ -25,7 +26,7 @@ std::int32_t window_sum(const avg_pool_s8_args& args, const std::int8_t* plane, 
   std::int32_t sum = 0;
   for (std::int64_t row = top + rows.begin; row < top + rows.end; ++row) {
     for (std::int64_t column = left + columns.begin; column < left + columns.end; ++column) {
-      sum += plane[row * args.in_size.width + column];
+      sum += plane[row * args.x_step.row + column * args.x_step.column];
     }
   }
   return sum;
@@ -34,9 +35,9 @@ std::int32_t window_sum(const avg_pool_s8_args& args, const std::int8_t* plane, 
 }  // namespace
 
 void avg_pool_s8_ref(const avg_pool_s8_args& args) {
-  std::int8_t* out = args.out;
-  for (std::int64_t plane = 0; plane < args.planes; ++plane) {
-    const std::int8_t* x = args.x + plane * args.in_size.height * args.in_size.width;
+  for (std::int64_t plane = 0; plane < args.images * args.channels; ++plane) {
+    const std::int64_t image = plane / args.channels, channel = plane % args.channels;
+    const std::int8_t* x = args.x + image * args.x_step.image + channel * args.x_step.channel;
     for (std::int64_t i = 0; i < args.out_size.height; ++i) {
       const std::int64_t top = i * args.stride.height - args.padding.height;
       const std::int64_t rows =
@@ -45,8 +46,8 @@ void avg_pool_s8_ref(const avg_pool_s8_args& args) {
         const std::int64_t left = j * args.stride.width - args.padding.width;
         const std::int64_t columns =
             counted(left, args.kernel.width, args.padding.width, args.in_size.width, args.count_include_pad);
-        const float multiplier = args.multiplier[rows * columns];
-        *out++ = requantize(window_sum(args, x, top, left), multiplier, args.limit.lo, args.limit.hi);
+        args.out[at_step(args.out_step, image, channel, i, j)] =
+            requantize(window_sum(args, x, top, left), args.multiplier[rows * columns], args.limit.lo, args.limit.hi);
       }
     }
   }

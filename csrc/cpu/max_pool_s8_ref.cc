@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "../ops.h"
+#include "../residual.h"
 #include "../window.h"
 
 namespace edgekit {
@@ -14,8 +15,8 @@ std::int8_t window_max(const max_pool_s8_args& args, const std::int8_t* plane, s
   std::int8_t largest = -128;
   for (std::int64_t row = rows.begin; row < rows.end; ++row) {
     for (std::int64_t column = columns.begin; column < columns.end; ++column) {
-      const std::int64_t at =
-          (top + row * args.dilation.height) * args.in_size.width + left + column * args.dilation.width;
+      const std::int64_t at = (top + row * args.dilation.height) * args.x_step.row +
+                              (left + column * args.dilation.width) * args.x_step.column;
       largest = std::max(largest, plane[at]);
     }
   }
@@ -25,13 +26,13 @@ std::int8_t window_max(const max_pool_s8_args& args, const std::int8_t* plane, s
 }  // namespace
 
 void max_pool_s8_ref(const max_pool_s8_args& args) {
-  std::int8_t* out = args.out;
-  for (std::int64_t plane = 0; plane < args.planes; ++plane) {
-    const std::int8_t* x = args.x + plane * args.in_size.height * args.in_size.width;
+  for (std::int64_t plane = 0; plane < args.images * args.channels; ++plane) {
+    const std::int64_t image = plane / args.channels, channel = plane % args.channels;
+    const std::int8_t* x = args.x + image * args.x_step.image + channel * args.x_step.channel;
     for (std::int64_t i = 0; i < args.out_size.height; ++i) {
       for (std::int64_t j = 0; j < args.out_size.width; ++j) {
-        *out++ = window_max(args, x, i * args.stride.height - args.padding.height,
-                            j * args.stride.width - args.padding.width);
+        args.out[at_step(args.out_step, image, channel, i, j)] = window_max(
+            args, x, i * args.stride.height - args.padding.height, j * args.stride.width - args.padding.width);
       }
     }
   }

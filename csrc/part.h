@@ -1,0 +1,23 @@
+// How threads share one call of a kernel, and where each may scribble.
+#pragma once
+
+#include <cstdint>
+
+namespace edgekit {
+
+// Part `index` of `count`, and memory of this part alone: as much as the kernel asked for, aligned to 64 bytes.
+struct part {
+  unsigned index, count;
+  void* scratch;
+};
+
+// The share of `items` that belongs to a part: [begin, end), the same on every run.
+struct range {
+  std::int64_t begin, end;
+};
+
+inline range share_of(std::int64_t items, const part& part) {
+  return {items * part.index / part.count, items * (part.index + 1) / part.count};
+}
+
+}  // namespace edgekit
