@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "product_pack.h"
 #include "vnni.h"
 
 // As in product_avx512vnni.cc: it would move every sum twice.
@@ -28,10 +29,6 @@ namespace {
 constexpr int kChannels = 64, kTaps = 4, kMost = 4;
 constexpr int kColumns = 32;  // of a kernel, at the most
 constexpr std::int64_t kHeader = 64, kConstants = 2 * 4 * 64;
-
-struct Header {
-  std::uint32_t wide;  // see Finish
-};
 
 // How results share columns: `together` results read `groups` times four columns.
 struct Sharing {
@@ -182,7 +179,7 @@ void pack_depthwise(const conv2d_s8_args& args, void* to) {
   const Sharing sharing = sharing_of(args);
   const steps& step = args.weight_step;
   const auto height = static_cast<int>(args.kernel.height), width = static_cast<int>(args.kernel.width);
-  Header header = {0};
+  PackedHeader header = {0};
   for (std::int64_t first = 0; first < args.out_channels; first += kChannels) {
     auto* block = static_cast<std::uint8_t*>(to) + kHeader + first / kChannels * block_bytes(args);
     auto* weights = reinterpret_cast<std::int8_t*>(block) + kConstants;
@@ -208,7 +205,7 @@ void pack_depthwise(const conv2d_s8_args& args, void* to) {
       std::memcpy(block + at * 4, &folded, 4);
       std::memcpy(block + 256 + at * 4, args.multiplier + o, 4);
       const double largest = 128.0 * static_cast<double>(magnitude) + std::abs(static_cast<double>(bias));
-      if (largest * args.multiplier[o] >= 2147483000.0 || largest >= 2147483000.0) header.wide = 1;
+      if (is_wide(largest, args.multiplier[o])) header.wide = 1;
     }
   }
   std::memcpy(to, &header, sizeof header);
@@ -216,7 +213,7 @@ void pack_depthwise(const conv2d_s8_args& args, void* to) {
 
 EDGEKIT_VNNI_TARGET void depthwise(const conv2d_s8_args& args, const part& part) {
   const auto* packed = static_cast<const std::uint8_t*>(args.packed);
-  const Finish finish = finish_of(args.limit, args.added, reinterpret_cast<const Header*>(packed)->wide != 0);
+  const Finish finish = finish_of(args.limit, args.added, is_wide(packed));
   const Sharing sharing = sharing_of(args);
   const range rows = share_of(args.images * args.out_size.height, part);
   const bool three = args.kernel.height == 3 && sharing.groups == 1;
