@@ -1,5 +1,6 @@
 // A depthwise convolution in plain loops over channels that lie side by side, for tiers without a kernel of their own.
-// The loops have the length of a block, so that the compiler makes vectors of them; weights are widened once.
+// The loops have the length of a block, so that the compiler makes vectors of them, of the target of the function that
+// they are inlined into; weights are widened once.
 //
 //   packed = weight int16 [row][column][channel]
 #pragma once
@@ -33,8 +34,9 @@ inline void pack_depthwise(const conv2d_s8_args& args, void* to) {
 
 // `kBlock` channels of one pixel: x is the first tap, `other` the place in what is added.
 template <int kBlock>
-inline void depthwise_block(const conv2d_s8_args& args, const std::int8_t* x, std::int64_t channel, int count,
-                            std::int8_t* out, std::int64_t other) {
+__attribute__((always_inline)) inline void depthwise_block(const conv2d_s8_args& args, const std::int8_t* x,
+                                                           std::int64_t channel, int count, std::int8_t* out,
+                                                           std::int64_t other) {
   std::int32_t sum[kBlock] = {};
   const auto* weight = static_cast<const std::int16_t*>(args.packed) + channel;
   for (std::int64_t row = 0; row < args.kernel.height; ++row)
@@ -54,7 +56,7 @@ inline void depthwise_block(const conv2d_s8_args& args, const std::int8_t* x, st
   }
 }
 
-inline void depthwise(const conv2d_s8_args& args, const part& part) {
+__attribute__((always_inline)) inline void depthwise(const conv2d_s8_args& args, const part& part) {
   constexpr int kBlock = 16;
   const range rows = share_of(args.images * args.out_size.height, part);
   for (std::int64_t at = rows.begin; at < rows.end; ++at) {

@@ -42,7 +42,8 @@ struct Kernel {
 const std::vector<Kernel>& kernels();
 
 // The last row (rows go from plain to preferred) of the forced ISA, or of all that this machine runs, that takes the
-// arguments. Throws std::invalid_argument where there is none; says why.
+// arguments; the plainest, which takes all, where the forced one refuses them. Throws std::invalid_argument where this
+// machine runs none.
 const Kernel& pick(const std::string& op, const std::optional<std::string>& forced, const void* args);
 
 // Runs a kernel in the calling thread, with scratch.
