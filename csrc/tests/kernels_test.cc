@@ -166,14 +166,15 @@ extent out_size(const Window& w) {
           count(w.in.width, w.kernel.width, w.stride.width, w.padding.width, w.dilation.width)};
 }
 
-// Results go into images with a margin of one pixel, where nothing may be written.
+// Results go into images with a margin, where nothing may be written; dense rows are a case of their own.
 void convolution(const Kernel& kernel, const Window& w, bool extreme) {
   const extent size = out_size(w);
   if (size.height < 1 || size.width < 1) return;
   const std::int64_t fan_in = w.in_channels / w.groups * w.kernel.height * w.kernel.width;
   const Weights weights(w.out_channels, fan_in, extreme);
+  const std::int64_t edge = draw() & 1;
   const extent halo = {w.in.height + 2 * w.padding.height, w.in.width + 2 * w.padding.width},
-               margin = {size.height + 2, size.width + 2};
+               margin = {size.height + 2, size.width + 2 * edge};
   const steps x_step = channels_last(w.in_channels, halo), y_step = channels_last(w.out_channels, margin);
   const std::size_t in = w.images * x_step.image, out = w.images * y_step.image;
   const bool end = draw() & 1, adds = draw() % 4 == 0;
@@ -191,7 +192,7 @@ void convolution(const Kernel& kernel, const Window& w, bool extreme) {
   flip(x.bytes(), in, by);
   flip(y.bytes(), out, by);
   flip(added.bytes(), out, by);
-  const std::int64_t corner = y_step.row + y_step.column;
+  const std::int64_t corner = y_step.row + edge * y_step.column;
   residual more = {};
   if (adds) more = {added_plain.data() + corner, y_step, 0.7f, 1.3f, (draw() & 1) != 0, some_bounds()};
   const steps weight_step = {fan_in, 1, w.kernel.width * (w.in_channels / w.groups), w.in_channels / w.groups};
@@ -233,7 +234,8 @@ void convolution(const Kernel& kernel, const Window& w, bool extreme) {
 Window some_window(bool depthwise) {
   Window w;
   w.images = draw(1, 2);
-  w.groups = depthwise ? draw(2, 150) : draw() % 3 == 0 ? draw(1, 5) : 1;
+  const std::int64_t few[] = {2, 4, 8, 16, 32};  // channels of which several pixels fill a vector
+  w.groups = depthwise ? (draw() % 3 ? draw(2, 150) : few[draw() % 5]) : draw() % 3 == 0 ? draw(1, 5) : 1;
   w.in_channels = depthwise ? w.groups : w.groups * draw(1, draw() % 3 ? 20 : 70);
   w.out_channels = depthwise ? w.groups : w.groups * draw(1, draw() % 3 ? 20 : 70);
   w.kernel = {draw(1, 5), draw(1, draw() % 4 ? 5 : 11)};
