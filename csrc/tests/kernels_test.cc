@@ -2,7 +2,7 @@
 // of every kind, every number of parts, between guard pages, at extremes. Native, and under an emulator of another
 // machine.
 //
-//   kernels_test [--isa ISA] [--full]      --full: all 299,520 products up to 48 x 48 x 130
+//   kernels_test [--isa ISA] [--op OPERATOR] [--full]      --full: all 299,520 products up to 48 x 48 x 130
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
@@ -319,6 +319,42 @@ void multiplications(const Kernel& kernel) {
   });
 }
 
+void matrices(const Kernel& kernel) {
+  for (int i = 0; i < 600; ++i) {
+    const std::int64_t rows = draw(1, 40), fan_in = draw(1, 70), columns = draw(1, 70), outer = draw(1, 3),
+                       inner = draw(1, 4);
+    const bool again_a = draw() & 1, again_b = draw() & 1;  // one matrix for every index of `inner`
+    matmul_s8_args args = {};
+    args.batch = {
+        2, {outer, inner}, {again_a ? 1 : inner, again_a ? 0 : 1}, {again_b ? 1 : inner, again_b ? 0 : 1}, {inner, 1}};
+    const std::int64_t in_a = outer * (again_a ? 1 : inner) * rows * fan_in,
+                       in_b = outer * (again_b ? 1 : inner) * fan_in * columns, out = outer * inner * rows * columns;
+    Guarded a(in_a, kSlack, true), b(in_b, kSlack, true), y(out, 0, true);
+    std::vector<std::int8_t> want(out);
+    fill(a.bytes(), in_a, i % 5 == 0);
+    fill(b.bytes(), in_b, i % 5 == 0);
+    args.a = a.bytes();
+    args.b = b.bytes();
+    args.out = want.data();
+    args.rows = rows;
+    args.fan_in = fan_in;
+    args.columns = columns;
+    const float multipliers[] = {0.001f, 0.02f, 1e-30f, 3e38f};
+    args.multiplier = multipliers[draw() % 4];
+    args.limit = some_bounds();
+    run_parts(reference<matmul_s8_args>(), args, 1);
+    const std::uint8_t by = kernel.flags & kBiased ? 0x80 : 0;
+    flip(a.bytes(), in_a, by);
+    flip(b.bytes(), in_b, by);
+    args.out = y.bytes();
+    args.flip = by;
+    run_parts(kernel, args, parts_of(kernel));
+    flip(y.bytes(), out, by);
+    verdict(kernel, !std::memcmp(want.data(), y.bytes(), out),
+            std::to_string(rows) + "x" + std::to_string(columns) + "x" + std::to_string(fan_in));
+  }
+}
+
 template <class Args>
 void pools(const Kernel& kernel) {
   for (int i = 0; i < 600; ++i) {
@@ -429,6 +465,7 @@ using Check = std::function<void(const Kernel&, bool)>;
 Check check_of(const std::string& op) {
   if (op == "linear_s8") return products;
   if (op == "conv2d_s8") return convolutions;
+  if (op == "matmul_s8") return [](const Kernel& kernel, bool) { matrices(kernel); };
   if (op == "add_s8") return [](const Kernel& kernel, bool) { additions(kernel); };
   if (op == "mul_s8") return [](const Kernel& kernel, bool) { multiplications(kernel); };
   if (op == "max_pool_s8") return [](const Kernel& kernel, bool) { pools<max_pool_s8_args>(kernel); };
@@ -444,16 +481,18 @@ Check check_of(const std::string& op) {
 
 int main(int count, char** words) {
   using namespace edgekit;
-  std::string isa;
+  std::string isa, op;
   bool full = false;
   for (int i = 1; i < count; ++i) {
     if (!std::strcmp(words[i], "--full")) full = true;
     if (!std::strcmp(words[i], "--isa") && i + 1 < count) isa = words[i + 1];
+    if (!std::strcmp(words[i], "--op") && i + 1 < count) op = words[i + 1];
   }
   int tested = 0;
   for (const Kernel& kernel : kernels()) {
     if (!std::strcmp(kernel.op, "observe")) continue;  // of tensors of floats; tests/test_observe.py has it
     const bool wanted = isa.empty() ? kernel.isa != Isa::ref || (kernel.flags & kParts) : isa == name(kernel.isa);
+    if (!op.empty() && op != kernel.op) continue;
     if (!wanted || !(isa_flags() & bit(kernel.isa))) continue;
     const test::Check check = test::check_of(kernel.op);
     if (!check) {
