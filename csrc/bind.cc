@@ -153,7 +153,7 @@ void matmul_s8(const py::array& a, const py::array& b, double multiplier, int lo
   result.insert(result.end(), {first[rows], second[inner + 1]});
   launch(matmul_s8_args{input<std::int8_t>(a, "a", first), input<std::int8_t>(b, "b", second),
                         output<std::int8_t>(out, result), batch, first[rows], second[inner], second[inner + 1],
-                        static_cast<float>(normal(multiplier, "multiplier")), limit(lo, hi)},
+                        static_cast<float>(normal(multiplier, "multiplier")), limit(lo, hi), 0},
          isa);
 }
 

@@ -42,7 +42,8 @@ struct Kernel {
 const std::vector<Kernel>& kernels();
 
 // The last row (rows go from plain to preferred) of the forced ISA, or of all that this machine runs, that takes the
-// arguments. Throws std::invalid_argument where there is none; says why.
+// arguments; the plainest, which takes all, where the forced one refuses them. Throws std::invalid_argument where this
+// machine runs none.
 const Kernel& pick(const std::string& op, const std::optional<std::string>& forced, const void* args);
 
 // Runs a kernel in the calling thread, with scratch.
@@ -51,6 +52,7 @@ void call(const Kernel& kernel, const void* args);
 // Runs an operator in the calling thread on arrays as numpy and torch have them: dense, channels first, bytes of q.
 // What a kernel wants otherwise is copied for it.
 void run_as(const Kernel& kernel, const linear_s8_args& args);
+void run_as(const Kernel& kernel, const matmul_s8_args& args);
 void run_as(const Kernel& kernel, const conv2d_s8_args& args);
 void run_as(const Kernel& kernel, const avg_pool_s8_args& args);
 void run_as(const Kernel& kernel, const max_pool_s8_args& args);

@@ -137,6 +137,7 @@ struct matmul_s8_args {
   std::int64_t rows, fan_in, columns;
   float multiplier;
   bounds limit;
+  std::uint8_t flip;
 };
 
 struct sum_s8_args {

@@ -8,9 +8,8 @@
 #if defined(__x86_64__)
 
 #include <algorithm>
-#include <cstdlib>
-#include <cstring>
 
+#include "product_pack.h"
 #include "vnni.h"
 
 // GCC 12's partial redundancy elimination gives each dot product a second home, and puts half of the sums on the stack.
@@ -23,30 +22,9 @@ namespace edgekit::vnni {
 namespace {
 
 constexpr int kRows = 14, kBlock = 32;
-constexpr std::int64_t kHeader = 64;
+constexpr Packing kPacking = {kBlock, kLanes, true};
 constexpr std::int64_t kResident = 512 * 1024;  // bytes that stay in a second-level cache beside what streams past them
 constexpr std::int64_t kChunk = 256 * 1024;     // bytes of x that are read again for each block of features
-
-struct Header {
-  std::uint32_t wide;  // see Finish
-};
-
-std::int64_t blocks_of(const Product& product) {
-  return (product.features + kBlock - 1) / kBlock;
-}
-
-// Vectors of features in a block: the last may need one only.
-int vectors_of(const Product& product, std::int64_t block) {
-  return product.features - block * kBlock > kLanes ? 2 : 1;
-}
-
-std::int64_t block_bytes(const Product& product, int vectors) {
-  return vectors * kLanes * (product.fan_in() + 8);
-}
-
-const std::uint8_t* block_at(const Product& product, const void* packed, std::int64_t block) {
-  return static_cast<const std::uint8_t*>(packed) + kHeader + block * block_bytes(product, 2);
-}
 
 using Pointers = const std::uint8_t* const*;
 
@@ -234,8 +212,8 @@ EDGEKIT_VNNI_TARGET void rectangle(const Product& product, const void* packed, c
     }
     for (std::int64_t block = blocks.begin; block < blocks.end; ++block) {
       const int count = static_cast<int>(std::min<std::int64_t>(product.features - block * kBlock, kBlock));
-      kTiles[vectors_of(product, block) - 1][height - 1](product, block_at(product, packed, block), x, out, added,
-                                                         finish, count);
+      kTiles[width_of(product, kPacking, block) / kLanes - 1][height - 1](
+          product, block_at(product, kPacking, packed, block), x, out, added, finish, count);
       for (int m = 0; m < height; ++m) out[m] += kBlock;
       if (finish.add)
         for (int m = 0; m < height; ++m) added[m] += kBlock;
@@ -246,41 +224,18 @@ EDGEKIT_VNNI_TARGET void rectangle(const Product& product, const void* packed, c
 }  // namespace
 
 std::size_t packed_bytes(const Product& product) {
-  const std::int64_t blocks = blocks_of(product);
-  if (blocks == 0) return kHeader;
-  return kHeader + (blocks - 1) * block_bytes(product, 2) + block_bytes(product, vectors_of(product, blocks - 1));
+  return edgekit::packed_bytes(product, kPacking);
 }
 
 void pack_weights(const Product& product, const Filters& filters, void* to) {
-  std::memset(to, 0, packed_bytes(product));
-  Header header = {0};
-  for (std::int64_t o = 0; o < product.features; ++o) {
-    const int width = vectors_of(product, o / kBlock) * kLanes;
-    auto* block = const_cast<std::uint8_t*>(block_at(product, to, o / kBlock));
-    auto* weight = reinterpret_cast<std::int8_t*>(block) + width * 8;
-    std::int64_t sum = 0, magnitude = 0;
-    for (std::int64_t run = 0; run < product.runs(); ++run) {
-      for (std::int64_t at = 0; at < product.run_bytes; ++at) {
-        const std::int8_t w = filters(product, o, run, at);
-        weight[((run * product.quads() + at / 4) * width + o % kBlock) * 4 + at % 4] = w;
-        sum += w;
-        magnitude += std::abs(static_cast<int>(w));
-      }
-    }
-    const std::int32_t bias = filters.bias[o];
-    const auto folded = static_cast<std::uint32_t>(bias) - static_cast<std::uint32_t>(128 * sum);
-    std::memcpy(block + o % kBlock * 4, &folded, 4);
-    std::memcpy(block + width * 4 + o % kBlock * 4, filters.multiplier + o, 4);
-    const double largest = 128.0 * static_cast<double>(magnitude) + std::abs(static_cast<double>(bias));
-    if (largest * filters.multiplier[o] >= 2147483000.0 || largest >= 2147483000.0) header.wide = 1;
-  }
-  std::memcpy(to, &header, sizeof header);
+  edgekit::pack_weights(product, filters, kPacking, to);
 }
 
 EDGEKIT_VNNI_TARGET void multiply(const Product& product, const void* packed, const bounds& limit,
                                   const residual& added, const part& part) {
-  const Finish finish = finish_of(limit, added, static_cast<const Header*>(packed)->wide != 0);
-  const std::int64_t pixels = product.pixels(), blocks = blocks_of(product), tiles = (pixels + kRows - 1) / kRows;
+  const Finish finish = finish_of(limit, added, is_wide(packed));
+  const std::int64_t pixels = product.pixels(), blocks = blocks_of(product, kPacking),
+                     tiles = (pixels + kRows - 1) / kRows;
   if (pixels == 0 || blocks == 0) return;
   range mine = {0, pixels}, own = {0, blocks};
   if (tiles >= blocks) {

@@ -1,21 +1,12 @@
 // conv2d_s8 for AVX-512 VNNI: channels last, padding in memory. Depthwise layers have a kernel of their own; all others
 // are dense products, a group at a time.
-#include <algorithm>
-
+#include "../depthwise.h"
 #include "../depthwise_avx512vnni.h"
 #include "../product_avx512vnni.h"
 
 #if defined(__x86_64__)
 
 namespace edgekit {
-
-namespace {
-
-bool is_depthwise(const conv2d_s8_args& args) {
-  return args.groups > 1 && args.groups == args.in_channels && args.groups == args.out_channels;
-}
-
-}  // namespace
 
 const char* conv2d_s8_avx512vnni_refuses(const conv2d_s8_args& args) {
   return is_depthwise(args) ? vnni::depthwise_refuses(args) : nullptr;
