@@ -12,7 +12,8 @@ TORCH_INDEX ?=
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-NATIVE := $(wildcard csrc/*.cc csrc/*.h csrc/*.def csrc/cpu/*.cc csrc/cpu/*.h csrc/include/*.h)
+NATIVE := $(wildcard csrc/*.cc csrc/*.h csrc/*.def csrc/cpu/*.cc csrc/cpu/*.h csrc/include/*.h \
+	csrc/engine/*.cc csrc/engine/*.h csrc/engine/*.def csrc/fuzz/*.cc)
 CLANG_FORMAT_FILES := $(filter %.cc %.h,$(NATIVE))
 
 .PHONY: demo test test-all lint format install clean
