@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "part.h"
+
 namespace edgekit {
 
 constexpr int kMaxDims = 8;
@@ -47,25 +49,39 @@ inline void set_dense(broadcast& shape) {
   }
 }
 
-// Calls row(a, b, out, length, step_a, step_b) with the offsets at which each row of the last dimension begins.
+// Calls row(a, b, out, length, step_a, step_b) with the offsets at which each row of the last dimension begins; only
+// for the rows of this part, or for a piece of the row where there is one.
+template <class Row>
+void for_each_row_of(const broadcast& shape, const part& part, Row row) {
+  const int last = shape.dims - 1;
+  std::int64_t rows = 1;
+  for (int d = 0; d < last; ++d) rows *= shape.size[d];
+  if (rows == 1) {
+    constexpr std::int64_t kPiece = 64;  // bytes: no two parts write into one line of the cache
+    const std::int64_t length = shape.size[last], pieces = (length + kPiece - 1) / kPiece;
+    const range share = share_of(pieces, part);
+    const std::int64_t begin = share.begin * kPiece, end = share.end == pieces ? length : share.end * kPiece;
+    if (end > begin)
+      row(begin * shape.step_a[last], begin * shape.step_b[last], begin, end - begin, shape.step_a[last],
+          shape.step_b[last]);
+    return;
+  }
+  const range share = share_of(rows, part);
+  for (std::int64_t r = share.begin; r < share.end; ++r) {
+    std::int64_t a = 0, b = 0, out = 0;
+    for (std::int64_t d = last - 1, rest = r; d >= 0; rest /= shape.size[d--]) {
+      const std::int64_t index = rest % shape.size[d];
+      a += index * shape.step_a[d];
+      b += index * shape.step_b[d];
+      out += index * shape.step_out[d];
+    }
+    row(a, b, out, shape.size[last], shape.step_a[last], shape.step_b[last]);
+  }
+}
+
 template <class Row>
 void for_each_row(const broadcast& shape, Row row) {
-  const int last = shape.dims - 1;
-  std::int64_t index[kMaxDims] = {}, a = 0, b = 0, out = 0, rows = 1;
-  for (int d = 0; d < last; ++d) rows *= shape.size[d];
-  for (std::int64_t r = 0; r < rows; ++r) {
-    row(a, b, out, shape.size[last], shape.step_a[last], shape.step_b[last]);
-    for (int d = last - 1; d >= 0; --d) {
-      a += shape.step_a[d];
-      b += shape.step_b[d];
-      out += shape.step_out[d];
-      if (++index[d] < shape.size[d]) break;
-      a -= shape.step_a[d] * shape.size[d];
-      b -= shape.step_b[d] * shape.size[d];
-      out -= shape.step_out[d] * shape.size[d];
-      index[d] = 0;
-    }
-  }
+  for_each_row_of(shape, part{0, 1, nullptr}, row);
 }
 
 }  // namespace edgekit

@@ -64,11 +64,19 @@ const std::vector<Kernel>& kernels() {
 }
 
 const Kernel& pick(const std::string& op, const std::optional<std::string>& forced, const void* args) {
-  const Kernel* chosen = nullptr;
+  const Kernel *chosen = nullptr, *plainest = nullptr;
+  bool refused = false;
   for (const Kernel& kernel : kernels()) {
-    const bool wanted = kernel.op == op && (!forced || *forced == name(kernel.isa));
-    if (wanted && (isa_flags() & bit(kernel.isa)) && !kernel.refuses(args)) chosen = &kernel;
+    if (kernel.op != op || !(isa_flags() & bit(kernel.isa))) continue;
+    if (!plainest) plainest = &kernel;
+    if (forced && *forced != name(kernel.isa)) continue;
+    if (kernel.refuses(args)) {
+      refused = true;
+    } else {
+      chosen = &kernel;
+    }
   }
+  if (!chosen && refused) chosen = plainest;
   if (chosen) return *chosen;
   throw std::invalid_argument(op + ": this machine runs no kernel" + (forced ? " for isa " + *forced : std::string()));
 }

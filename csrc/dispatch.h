@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "isa.h"
+#include "ops.h"
 #include "part.h"
 
 namespace edgekit {
@@ -19,7 +20,8 @@ constexpr std::uint32_t kParts = 1;    // <function>(args, part): several thread
 constexpr std::uint32_t kScratch = 2;  // <function>_scratch(args): bytes of part.scratch; such a kernel has kParts
 constexpr std::uint32_t kPacked = 4;   // <function>_packed(args), <function>_pack(args, to): makes args.packed
 constexpr std::uint32_t kChooses = 8;  // <function>_refuses(args): why it does not take these; null where it does
-constexpr std::uint32_t kImages = 16;  // channels last, and padding read from memory around the image
+constexpr std::uint32_t kImages = 16;  // of images whose channels are last
+constexpr std::uint32_t kHalo = 128;   // padding is read from memory around the image
 constexpr std::uint32_t kBiased = 32;  // bytes of activations hold q + 128; args.flip is 0x80
 constexpr std::uint32_t kFlips = 64;   // bytes of activations hold q ^ args.flip, which may be 0 or 0x80
 
@@ -40,17 +42,29 @@ struct Kernel {
 const std::vector<Kernel>& kernels();
 
 // The last row (rows go from plain to preferred) of the forced ISA, or of all that this machine runs, that takes the
-// arguments. Throws std::invalid_argument where there is none; says why.
+// arguments; the plainest, which takes all, where the forced one refuses them. Throws std::invalid_argument where this
+// machine runs none.
 const Kernel& pick(const std::string& op, const std::optional<std::string>& forced, const void* args);
 
-// Runs an operator in the calling thread on dense arrays.
+// Runs a kernel in the calling thread, with scratch.
+void call(const Kernel& kernel, const void* args);
+
+// Runs an operator in the calling thread on arrays as numpy and torch have them: dense, channels first, bytes of q.
+// What a kernel wants otherwise is copied for it.
+void run_as(const Kernel& kernel, const linear_s8_args& args);
+void run_as(const Kernel& kernel, const matmul_s8_args& args);
+void run_as(const Kernel& kernel, const conv2d_s8_args& args);
+void run_as(const Kernel& kernel, const avg_pool_s8_args& args);
+void run_as(const Kernel& kernel, const max_pool_s8_args& args);
+
+template <class Args>
+void run_as(const Kernel& kernel, const Args& args) {
+  call(kernel, &args);
+}
+
 template <class Args>
 void run(const Args& args, const std::optional<std::string>& forced = std::nullopt) {
-  const Kernel& kernel = pick(Args::op, forced, &args);
-  constexpr std::size_t kLine = 64;
-  std::vector<std::uint8_t> memory(kernel.scratch(&args) + kLine);
-  std::uint8_t* scratch = memory.data() + (kLine - reinterpret_cast<std::uintptr_t>(memory.data()) % kLine) % kLine;
-  kernel.call(&args, part{0, 1, scratch});
+  run_as(pick(Args::op, forced, &args), args);
 }
 
 }  // namespace edgekit

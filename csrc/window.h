@@ -29,4 +29,13 @@ struct taps {
   }
 };
 
+// Values that count along one axis: those inside the input, or those inside input and padding. What hangs over never
+// counts.
+inline std::int64_t counted(std::int64_t start, std::int64_t kernel, std::int64_t padding, std::int64_t size,
+                            bool with_padding) {
+  if (with_padding) return std::min(start + kernel, size + padding) - start;
+  const taps inside(start, kernel, 1, size);
+  return inside.end - inside.begin;
+}
+
 }  // namespace edgekit

@@ -34,6 +34,7 @@ Outputs = tuple[NDArray[Any], ...]
 NO_VNNI = (
     "this CPU has no VNNI: ONNX Runtime's INT8 saturates at 16 bits here, so its results may differ from the golden's"
 )
+INTEGER = (b"QLinear", b"QGemm", b"MatMulInteger", b"ConvInteger")  # in a file itself, so that nothing has to fuse
 
 FIX_ONNX, FIX_TORCH = "pip install 'edgekit[onnx]'", "pip install 'edgekit[train]'"
 
@@ -141,7 +142,8 @@ class OnnxRunner(Runner):
         inputs = tuple(_onnx_info(path, item) for item in self._session.get_inputs())
         outputs = tuple(_onnx_info(path, item) for item in self._session.get_outputs())
         super().__init__(Path(path).name, threads, inputs, outputs)
-        if b"QuantizeLinear" in data and device.is_x86() and not device.has_vnni():
+        integer = b"QuantizeLinear" in data and (optimise or any(name in data for name in INTEGER))
+        if integer and device.is_x86() and not device.has_vnni():
             warnings.warn(NO_VNNI, RuntimeWarning, stacklevel=3)
 
     def _bind(self, arrays: tuple[NDArray[Any], ...]) -> Callable[[], Outputs]:

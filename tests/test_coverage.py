@@ -39,7 +39,7 @@ def test_the_table_says_how_much_is_in_int8(coverage: ModuleType) -> None:
 
 def test_outcomes_are_told_apart(coverage: ModuleType) -> None:
     outcomes = {
-        "refused": OperatorError("no such operator"),
+        "refused": OperatorError(f"no such operator at {PATH}:3"),
         "nothing": coverage.NothingDone("nothing", "why"),
         "WRONG": coverage.WrongNumber("3 is not 4"),
         "CRASH": ZeroDivisionError("division by zero"),
@@ -50,3 +50,12 @@ def test_outcomes_are_told_apart(coverage: ModuleType) -> None:
             raise error
 
         assert coverage._attempt(raises, None)[0] == status
+    reason = coverage._attempt(lambda _: (_ for _ in ()).throw(outcomes["refused"]), None)[2]
+    assert "at benchmarks/coverage.py:3" in reason, "nothing of the machine's folders"
+
+
+def test_a_net_that_stays_in_float_is_no_int8(coverage: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coverage, "SHARE", 1.1)
+    found = {cell.step: cell for cell in coverage.cells("mlp", full=False)}
+    assert found["INT8"].status == "WRONG"
+    assert "100.0% of the products" in found["INT8"].reason

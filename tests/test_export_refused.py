@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,13 @@ def add_metadata(model: onnx.ModelProto) -> None:
 @pytest.mark.parametrize(
     ("name", "target", "change", "expected"),
     [
-        ("perceptron", "onnxruntime", scale_weights, "values differ from the golden, where none may"),
+        pytest.param(
+            "perceptron",
+            "onnxruntime",
+            scale_weights,
+            "values differ from the golden, where none may",
+            marks=needs_vnni,
+        ),
         ("perceptron", "tensorrt-10", scale_weights, "dB from the reference, under 40"),
         ("two-outputs", "tensorrt-10", poison_floats, "dB from the reference, under 40"),
         ("perceptron", "onnxruntime", drop_an_output, "ONNX checker says"),
@@ -152,3 +159,11 @@ def test_a_cpu_without_vnni_validates_without_optimisation(tmp_path: Path, monke
     assert optimised == [False]
     assert "without optimisation" in report.validation.validated
     assert report.validation.sqnr_db is None or report.validation.sqnr_db >= 40
+
+
+def test_a_file_for_tensorrt_is_not_warned_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It runs in float on every processor."""
+    monkeypatch.setattr(device, "has_vnni", lambda: False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        ek.export_onnx(quantised.quantised("perceptron"), tmp_path / "t.onnx", "tensorrt-10")

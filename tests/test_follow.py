@@ -1,4 +1,4 @@
-"""A TensorRT file too far from its reference at the end is followed operator by operator: ties pass, errors do not."""
+"""A file run in float that is too far from its reference is followed operator by operator: ties pass, errors do not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from quantised import items
 from torch import nn
 
 import edgekit as ek
-from edgekit import targets
+from edgekit import device, targets
+from edgekit.errors import ExportMismatch
 from edgekit.export import qdq
 from edgekit.export.follow import MOST_APART, Steps, follow
 from edgekit.graph import Graph
@@ -22,36 +23,38 @@ onnx = pytest.importorskip("onnx")
 VALIDATE = importlib.import_module("edgekit.export.validate")  # the package has a function of this name
 
 
-def placed(graph: Graph) -> Graph:
-    return qdq.place(graph, targets.onnx_target("tensorrt-10"))
+def placed(graph: Graph, target: str = "tensorrt-10") -> Graph:
+    return qdq.place(graph, targets.onnx_target(target))
 
 
-def followed(graph: Graph, path: Path, x: torch.Tensor) -> Steps:
-    return follow(path, placed(graph), [x], [x.numpy()])
+def followed(graph: Graph, path: Path, x: torch.Tensor, target: str = "tensorrt-10") -> Steps:
+    return follow(path, placed(graph, target), [x], [x.numpy()], targets.onnx_target(target).zero_point)
 
 
+@pytest.mark.parametrize("target", ["onnxruntime", "tensorrt-10"])
 @pytest.mark.parametrize("name", ["residual", "depthwise", "two-outputs", "reshaped", "tables"])
-def test_a_right_file_is_right_operator_by_operator(name: str, tmp_path: Path) -> None:
+def test_a_right_file_is_right_operator_by_operator(name: str, target: str, tmp_path: Path) -> None:
     graph, x = quantised.quantised(name), items(quantised.NETS[name].shape, 40, seed=4)
-    ek.export_onnx(graph, tmp_path / "m.onnx", "tensorrt-10")
-    found = followed(graph, tmp_path / "m.onnx", x)
+    ek.export_onnx(graph, tmp_path / "m.onnx", target)
+    found = followed(graph, tmp_path / "m.onnx", x, target)
     assert found.are_ties
     assert found.compared > 1000
     assert found.apart <= MOST_APART * found.compared
 
 
+@pytest.mark.parametrize("target", ["onnxruntime", "tensorrt-10"])
 @pytest.mark.parametrize("layer", range(6))
-def test_weights_that_are_off_by_one_are_found(layer: int, tmp_path: Path) -> None:
+def test_weights_that_are_off_by_one_are_found(layer: int, target: str, tmp_path: Path) -> None:
     graph, x = quantised.quantised("residual"), items((3, 8, 8), 40, seed=4)
-    ek.export_onnx(graph, tmp_path / "m.onnx", "tensorrt-10")
+    ek.export_onnx(graph, tmp_path / "m.onnx", target)
     model = onnx.load(tmp_path / "m.onnx")
     weights = [t for t in model.graph.initializer if t.data_type == onnx.TensorProto.INT8 and len(t.dims) == 4]
     codes = onnx.numpy_helper.to_array(weights[layer]).copy()
     codes -= np.sign(codes)
     weights[layer].CopyFrom(onnx.numpy_helper.from_array(codes, weights[layer].name))
     onnx.save(model, tmp_path / "wrong.onnx")
-    assert followed(graph, tmp_path / "m.onnx", x).are_ties
-    assert not followed(graph, tmp_path / "wrong.onnx", x).are_ties
+    assert followed(graph, tmp_path / "m.onnx", x, target).are_ties
+    assert not followed(graph, tmp_path / "wrong.onnx", x, target).are_ties
 
 
 def test_another_net_has_other_quantisers(tmp_path: Path) -> None:
@@ -73,8 +76,11 @@ def test_steps_are_ties_only_if_few_and_near() -> None:
     assert not Steps().are_ties
 
 
-def test_export_takes_ties_for_what_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.filterwarnings("ignore:this CPU has no VNNI")
+@pytest.mark.parametrize("target", ["onnxruntime", "tensorrt-10"])
+def test_export_takes_ties_for_what_they_are(target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No net is small whose ties are certain to add up, so the first look at the outputs is made to fail."""
+    monkeypatch.setattr(device, "has_vnni", lambda: False)
     graph, x = quantised.quantised("residual"), items((3, 8, 8), 40)
     near = VALIDATE._too_noisy
     calls: list[str] = []
@@ -84,10 +90,19 @@ def test_export_takes_ties_for_what_they_are(tmp_path: Path, monkeypatch: pytest
         return "too far" if len(calls) == 1 else near(expected, got, what)  # type: ignore[arg-type]
 
     monkeypatch.setattr(VALIDATE, "_too_noisy", first_time)
-    found = ek.export_onnx(graph, tmp_path / "m.onnx", "tensorrt-10", inputs=[x]).validation
+    found = ek.export_onnx(graph, tmp_path / "m.onnx", target, inputs=[x]).validation
     assert found.failure == ""
     assert "operator by operator: " in found.validated
     assert len(calls) == 2
+
+
+def test_where_onnx_runtime_computes_in_integers_nothing_is_excused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "has_vnni", lambda: True)
+    monkeypatch.setattr(VALIDATE, "_too_noisy", lambda *_: "too far")
+    with pytest.raises(ExportMismatch, match=r"too far|values differ from the golden"):
+        ek.export_onnx(quantised.quantised("residual"), tmp_path / "m.onnx")
 
 
 def test_a_wrong_file_is_refused_all_the_same(tmp_path: Path) -> None:

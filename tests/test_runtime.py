@@ -233,6 +233,7 @@ def test_the_optimised_operators_are_counted(quantised: Path) -> None:
         optimized_operators(quantised.parent / "missing.onnx")
 
 
+@pytest.mark.skipif(not device.has_vnni(), reason="without VNNI, ONNX Runtime's INT8 saturates at 16 bits")
 def test_without_optimisation_the_pairs_stay_pairs(quantised: Path) -> None:
     x = np.random.default_rng(1).normal(size=(5, 8)).astype(np.float32)
     (plain,), (fast,) = OnnxRunner(quantised, optimise=False).run(x), OnnxRunner(quantised).run(x)
@@ -247,6 +248,7 @@ def test_a_cpu_without_vnni_is_warned_about(quantised: Path, two_inputs: Path, m
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         load(two_inputs)
+        OnnxRunner(quantised, optimise=False)  # pairs around float operators: nothing saturates
         monkeypatch.setattr(device, "has_vnni", lambda: True)
         load(quantised)
 

@@ -11,15 +11,6 @@ namespace edgekit {
 
 namespace {
 
-// Values that count along one axis: those inside the input, or those inside input and padding. What hangs over never
-// counts.
-std::int64_t counted(std::int64_t start, std::int64_t kernel, std::int64_t padding, std::int64_t size,
-                     bool with_padding) {
-  if (with_padding) return std::min(start + kernel, size + padding) - start;
-  const taps inside(start, kernel, 1, size);
-  return inside.end - inside.begin;
-}
-
 std::int32_t window_sum(const avg_pool_s8_args& args, const std::int8_t* plane, std::int64_t top, std::int64_t left) {
   const taps rows(top, args.kernel.height, 1, args.in_size.height),
       columns(left, args.kernel.width, 1, args.in_size.width);

@@ -2,6 +2,8 @@
 // a count of 32 bits is emptied every 2^30 values.
 #include "../observe.h"
 
+#if defined(__x86_64__)
+
 namespace edgekit {
 
 __attribute__((target("avx2"))) void observe_avx2(const observe_args& args) {
@@ -9,3 +11,5 @@ __attribute__((target("avx2"))) void observe_avx2(const observe_args& args) {
 }
 
 }  // namespace edgekit
+
+#endif

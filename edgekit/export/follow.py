@@ -1,4 +1,4 @@
-"""A file for TensorRT against its reference, operator by operator: each is given the bytes that the file itself made.
+"""A file run in float against its reference, operator by operator: each is given the bytes that the file itself made.
 
 Sums in float32 and exact ones round a value beside a tie to neighbouring steps. One such step is nothing, but a deep
 net may make much of it: random weights double the difference with every block. So a file whose outputs have come too
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from torch import Tensor, fx
 
 from edgekit.export import tap
 from edgekit.export.reference import Quantized, TensorRTReference
-from edgekit.graph import Graph, patterns
+from edgekit.graph import Graph, edit, patterns
 
 MOST_APART = 1e-4  # share of the values of one tensor: ties are far rarer, and what a wrong operator gives is not
 
@@ -55,12 +56,21 @@ class Steps:
         self._worst = max(self._worst, apart / max(own.numel(), 1 / MOST_APART))  # one of a small tensor may be a tie
 
 
-def follow(path: Path, placed: Graph, inputs: Sequence[Tensor], arrays: Sequence[NDArray[Any]]) -> Steps:
-    """Run the file for all of its quantised values, and the reference from those."""
+def follow(
+    path: Path, placed: Graph, inputs: Sequence[Tensor], arrays: Sequence[NDArray[Any]], zero_point: int = 0
+) -> Steps:
+    """Run the file for all of its quantised values, and the reference from those.
+
+    Args:
+        path: the file; it runs as it is written, without optimisation.
+        placed: the graph with the pairs of the file's target.
+        inputs, arrays: the same values, for the graph and for the file.
+        zero_point: of the file's activations.
+    """
     model = onnx.load(str(path))
     names = [node.output[0] for node in model.graph.node if node.op_type == "QuantizeLinear"]
     results = tap.tapped(model, names, optimise=False).run(*arrays)
-    theirs = [torch.from_numpy(codes) for codes in results[len(model.graph.output) :]]
+    theirs = [torch.from_numpy(codes.astype(np.int16) - zero_point) for codes in results[len(model.graph.output) :]]
     steps = Steps()
     if len(theirs) == sum(node.target is patterns.FAKE_QUANTIZE for node in placed.nodes):
         with torch.no_grad():
@@ -78,7 +88,8 @@ class _Following(TensorRTReference):
         value = super().run_node(n)
         if n.target is not patterns.FAKE_QUANTIZE:
             return value
-        theirs = next(self._theirs).double()
+        bounds = edit.arguments(n)  # in a file they stand behind the quantiser
+        theirs = next(self._theirs).double().clamp(bounds["lo"], bounds["hi"])
         if theirs.shape != value.q.shape:
             self._steps.farthest = 256  # the file's quantisers are others than the graph's
             return value

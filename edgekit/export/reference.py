@@ -45,7 +45,7 @@ class TensorRTReference(fx.Interpreter):
         if target is DEQUANTIZE:
             return Quantized(args[0], args[1].double(), args[2] if len(args) > 2 else None)
         if target is patterns.FAKE_QUANTIZE:
-            return _quantize(_real(args[0]), args[1])
+            return _quantize(_real(args[0]), *args[1:], **kwargs)
         if target in patterns.WEIGHTED and all(isinstance(value, Quantized) for value in args[:2]):
             return _accumulate(target, *args)
         if target in _SINGLE:
@@ -58,8 +58,11 @@ class TensorRTReference(fx.Interpreter):
         return tuple(_real(r) for r in result) if isinstance(result, (tuple, list)) else _real(result)
 
 
-def _quantize(values: Tensor, scale: Tensor) -> Quantized:
-    steps = (values / scale.double()).clamp(numerics.S8_MIN, numerics.S8_MAX)
+def _quantize(
+    values: Tensor, scale: Tensor, axis: int | None = None, lo: int = numerics.S8_MIN, hi: int = numerics.S8_MAX
+) -> Quantized:
+    assert axis is None, "an activation has one scale"
+    steps = (values / scale.double()).clamp(lo, hi)
     return Quantized(steps.round(), scale.double())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -22,7 +23,7 @@ from edgekit.export.reference import TensorRTReference
 from edgekit.fuse import lower
 from edgekit.graph import Graph, edit, front, kinds, patterns
 from edgekit.ops import numerics
-from edgekit.runtime import OnnxRunner, optimized_operators
+from edgekit.runtime import NO_VNNI, OnnxRunner, optimized_operators
 from edgekit.sqnr import sqnr_db
 from edgekit.targets import OnnxTarget
 
@@ -65,7 +66,7 @@ def validate(
     """Run ``path`` and compare it with what it must compute.
 
     A float file is held against its graph, a file for ONNX Runtime against the golden, one for TensorRT against its
-    reference.
+    reference. A quantised file that runs in float is followed operator by operator where ties add up.
 
     Args:
         path: the file.
@@ -80,7 +81,7 @@ def validate(
         return _float(path, source, inputs, arrays, tolerance)
     integer = lower(source)
     if target.activation == "uint8":
-        return _onnxruntime(path, source, integer, target.zero_point, inputs, arrays)
+        return _onnxruntime(path, source, placed, integer, target.zero_point, inputs, arrays)
     return _tensorrt(path, placed, _outputs(integer(*inputs)), inputs, arrays)
 
 
@@ -95,13 +96,23 @@ def _float(path: Path, source: Graph, inputs: Sequence[Tensor], arrays: Arrays, 
 
 
 def _onnxruntime(
-    path: Path, source: Graph, integer: Graph, zero_point: int, inputs: Sequence[Tensor], arrays: Arrays
+    path: Path,
+    source: Graph,
+    placed: Graph,
+    integer: Graph,
+    zero_point: int,
+    inputs: Sequence[Tensor],
+    arrays: Arrays,
 ) -> Validation:
     """Bytes on a CPU with VNNI; elsewhere ONNX Runtime's INT8 saturates, so the file runs as float Q/DQ instead."""
     vnni, golden = device.has_vnni(), _outputs(integer(*inputs))
+    if not vnni and device.is_x86():
+        warnings.warn(NO_VNNI, RuntimeWarning, stacklevel=2)
     runner = OnnxRunner(path, optimise=vnni)
     got = _run(runner, arrays, golden)
     failure, differing = _too_noisy(golden, got, "the golden"), _differing_bytes(integer, golden, got)
+    ties = "" if vnni or not failure else _only_ties(path, placed, inputs, arrays, got, zero_point)
+    failure = "" if ties else failure
     if vnni and patterns.has_islands(source):
         tapped, taps = tap.run_tapped(path, arrays, zero_point)
         differing = _differing_bytes(integer, _outputs(tap.run_from(integer, inputs, taps)), tapped)
@@ -111,7 +122,7 @@ def _onnxruntime(
     fused = optimized_operators(path)["QLinearConv"]
     if fused < convolutions:
         failure = failure or f"ONNX Runtime runs only {fused} of {convolutions} convolutions in integers"
-    words = _words(runner, arrays) + ("" if vnni else " without optimisation, since this CPU has no VNNI")
+    words = _words(runner, arrays) + ("" if vnni else f" without optimisation{ties}, since this CPU has no VNNI")
     result = _compared("golden", golden, got, validated=words, failure=failure)
     return replace(
         result,
@@ -127,15 +138,21 @@ def _tensorrt(path: Path, placed: Graph, golden: Arrays, inputs: Sequence[Tensor
     runner = OnnxRunner(path, optimise=False)
     got = _run(runner, arrays, golden)
     failure = _too_noisy(expected, got, "the reference")
-    how = "as float without optimisation"
-    if failure:
-        steps = follow(path, placed, inputs, arrays)
-        if steps.are_ties and not _too_noisy(_outputs(steps.outputs), got, "the reference"):
-            apart = f"{steps.apart:,} of {steps.compared:,} quantised values are one step beside a tie"
-            how, failure = f"{how}, operator by operator: {apart}", ""
-    words = f"{_words(runner, arrays)} {how}; engine build not tested on a device"
+    ties = _only_ties(path, placed, inputs, arrays, got) if failure else ""
+    failure = "" if ties else failure
+    words = f"{_words(runner, arrays)} as float without optimisation{ties}; engine build not tested on a device"
     result = _compared("integer reference with unrounded additions", expected, got, validated=words, failure=failure)
     return replace(result, differing_bytes=_differing(golden, got), golden_sqnr_db=_worst(golden, got))
+
+
+def _only_ties(
+    path: Path, placed: Graph, inputs: Sequence[Tensor], arrays: Arrays, got: Arrays, zero_point: int = 0
+) -> str:
+    """What was seen of a float run of the file, operator by operator, if ties alone led it away; else nothing."""
+    steps = follow(path, placed, inputs, arrays, zero_point)
+    if not steps.are_ties or _too_noisy(_outputs(steps.outputs), got, "the reference"):
+        return ""
+    return f", operator by operator: {steps.apart:,} of {steps.compared:,} quantised values are one step beside a tie"
 
 
 def _compared(reference: str, expected: Arrays, got: Arrays, *, validated: str, failure: str) -> Validation:

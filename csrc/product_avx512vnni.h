@@ -1,0 +1,20 @@
+// The dense product of the AVX-512 VNNI tier, shared by conv2d_s8 and linear_s8.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "part.h"
+#include "product.h"
+
+namespace edgekit::vnni {
+
+// Bytes of the packed weights, a multiple of 64.
+std::size_t packed_bytes(const Product& product);
+
+void pack_weights(const Product& product, const Filters& filters, void* to);
+
+// This part's share of the pixels or of the features. `packed` is what pack_weights made for the same product.
+void multiply(const Product& product, const void* packed, const bounds& limit, const residual& added, const part& part);
+
+}  // namespace edgekit::vnni
