@@ -279,7 +279,7 @@ def _sum(self: Interpreter, call: Call) -> None:
 
 def _lut(self: Interpreter, call: Call) -> None:
     x, table = operands(self, call)
-    write(self, call, lut_s8.reference(x, table, call.attributes["axis"] if table.dim() == 2 else None))
+    write(self, call, lut_s8.reference(x, table, None if call.attributes["axis"] < 0 else call.attributes["axis"]))
 
 
 def _pool(self: Interpreter, call: Call, function: Callable[..., Tensor]) -> None:

@@ -186,4 +186,4 @@ def rows_last(image: View) -> View:
 def as_row(line: View) -> View:
     """A line [N, C, L] as an image of one row."""
     (n, c, length), (a, b, step) = line.sizes, line.steps
-    return replace(line, sizes=(n, c, 1, length), steps=(a, b, step * length, step))
+    return replace(line, sizes=(n, c, 1, length), steps=(a, b, a, step))

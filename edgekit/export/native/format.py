@@ -27,9 +27,10 @@ OPERATION = struct.Struct("<8I")
 
 
 def attribute_struct(kind: type[Attributes]) -> struct.Struct:
-    """The struct of a kind's attributes, its end padded to 8 bytes."""
+    """The struct of a kind's attributes, its end padded to 8 bytes; C has none of no bytes."""
     codes = "".join(code for _, code in kind.layout())
-    return struct.Struct(f"<{codes}{-struct.calcsize('<' + codes) % 8}x")
+    used = struct.calcsize("<" + codes)
+    return struct.Struct(f"<{codes}{(-used % 8) if used else 8}x")
 
 
 @dataclass

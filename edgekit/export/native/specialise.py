@@ -48,7 +48,7 @@ class Fixed:
 
 
 def specialise(graph: Graph, shapes: Mapping[str, Sequence[int]] | None = None) -> Fixed:
-    """Fix the shape of every input: as given by name, else a batch of 1 and any other open size of 1.
+    """Fix the shape of every input: as given by name, else a batch of 1.
 
     Raises:
         UsageError: for a shape that the graph cannot take, or of an input that it does not have.
@@ -70,9 +70,16 @@ def _input_sizes(graph: Graph, shapes: Mapping[str, Sequence[int]]) -> list[tupl
             raise UsageError(f"there is no input {name}.{did_you_mean(name, names)}", fix=f"It has {', '.join(names)}.")
     found = []
     for info in graph.inputs:
+        if info.name not in shapes and None in info.shape[1:]:
+            fix = f"Give shapes={{{info.name!r}: (...)}}."
+            raise UsageError(f"input {info.name} has open sizes besides the batch: {info.shape}.", fix=fix)
         size = tuple(shapes.get(info.name, [1 if d is None else d for d in info.shape]))
         fits = len(size) == len(info.shape)
-        if not fits or any(d is not None and d != s for s, d in zip(size, info.shape, strict=True)) or min(size) < 1:
+        if (
+            not fits
+            or any(d is not None and d != s for s, d in zip(size, info.shape, strict=True))
+            or min(size, default=1) < 1
+        ):
             wanted = ", ".join("any" if d is None else str(d) for d in info.shape)
             raise UsageError(f"input {info.name} cannot have the shape {size}.", fix=f"The model takes ({wanted}).")
         found.append(size)

@@ -91,7 +91,7 @@ def table(builder: Builder, node: fx.Node) -> View:
     out = builder.home(node, _order(builder, node, [x]))
     assert tables.element is Element.S8
     if parts["axis"] is None:
-        builder.elementwise(words.Lut(0), [x], out, [tables])
+        builder.elementwise(words.Lut(-1), [x], out, [tables])
     else:
         _by_axis(builder, x, tables, out, parts["axis"] % len(x.sizes))
     return out
