@@ -1,5 +1,7 @@
 // Memory: what is large comes from the caller's allocator; where any allocation fails, the call says so and leaves
 // nothing behind.
+//
+//   memory_test [allocations]      about how many of a net's allocations fail, one at a time; 1500 unless told
 #include <cstdlib>
 #include <map>
 
@@ -99,7 +101,7 @@ void each_hook_call_fails() {
   }
 }
 
-void each_allocation_fails() {
+void each_allocation_fails(long most) {
   for (const Net& net : nets()) {
     const Bytes plan = net.make();
     ek_model_options options = {};
@@ -107,8 +109,8 @@ void each_allocation_fails() {
     lives(plan, options);  // what the libraries keep for themselves
     const long all = allocations();
     lives(plan, options);
-    const long count = allocations() - all, step = count / 1500 + 1;
-    for (long n = 1; n <= count; n += n < 200 || n > count - 200 ? 1 : step) {
+    const long count = allocations() - all, step = count / most + 1;
+    for (long n = 1; n <= count; n += n < 100 || n > count - 100 ? 1 : step) {
       const long before = live_allocations();
       refuse_allocation(n);
       lives(plan, options);
@@ -122,10 +124,10 @@ void each_allocation_fails() {
 }  // namespace
 }  // namespace edgekit::test
 
-int main() {
+int main(int count, char** words) {
   using namespace edgekit::test;
   through_the_hook();
   each_hook_call_fails();
-  each_allocation_fails();
+  each_allocation_fails(count > 1 ? std::atol(words[1]) : 1500);
   return verdict();
 }
