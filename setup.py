@@ -15,6 +15,8 @@ from setuptools.errors import BaseError, CCompilerError
 # One baseline for every file; a kernel that wants more says so by function attributes. No contraction: INT8 is exact.
 FLAGS = ["-O3", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", "-Wextra"]
 
+PROGRAM = {"csrc/engine/ekrun.cc", "csrc/engine/npy.cc"}  # of its own, built by CMake
+
 NO_COMPILER = """
 edgekit: the C++ kernels were NOT built, so operators will run on the slow torch reference.
 Install a C++17 compiler (on Debian and Ubuntu: apt-get install g++) and install edgekit again.
@@ -34,8 +36,8 @@ class BuildOptional(build_ext):
 
 extension = Pybind11Extension(
     "edgekit._C",
-    sorted(glob("csrc/*.cc") + glob("csrc/cpu/*.cc")),
-    depends=sorted(glob("csrc/*.h") + glob("csrc/*.def")),
+    sorted(set(glob("csrc/*.cc") + glob("csrc/cpu/*.cc") + glob("csrc/engine/*.cc")) - PROGRAM),
+    depends=sorted(glob("csrc/**/*.h", recursive=True) + glob("csrc/**/*.def", recursive=True)),
     cxx_std=17,
     extra_compile_args=FLAGS,
     optional=True,

@@ -14,6 +14,7 @@ using namespace pybind11::literals;
 namespace edgekit {
 
 void bind_sequences(py::module_& m);  // bind_sequences.cc
+void bind_engine(py::module_& m);     // bind_engine.cc
 
 namespace {
 
@@ -152,7 +153,7 @@ void matmul_s8(const py::array& a, const py::array& b, double multiplier, int lo
   result.insert(result.end(), {first[rows], second[inner + 1]});
   launch(matmul_s8_args{input<std::int8_t>(a, "a", first), input<std::int8_t>(b, "b", second),
                         output<std::int8_t>(out, result), batch, first[rows], second[inner], second[inner + 1],
-                        static_cast<float>(normal(multiplier, "multiplier")), limit(lo, hi)},
+                        static_cast<float>(normal(multiplier, "multiplier")), limit(lo, hi), 0},
          isa);
 }
 
@@ -224,11 +225,13 @@ void conv_transpose2d_s8(const py::array& x, const py::array& weight, const py::
   const extent size = {grown(in.height, kernel.height, step.height, pad.height, more.height, spread.height),
                        grown(in.width, kernel.width, step.width, pad.width, more.width, spread.width)};
   const std::int64_t channels = filters[1] * groups;
-  launch(conv_transpose2d_s8_args{input<std::int8_t>(x, "x", image), input<std::int8_t>(weight, "weight", filters),
+  launch(conv_transpose2d_s8_args{input<std::int8_t>(x, "x", image), channels_first(image[1], in),
+                                  input<std::int8_t>(weight, "weight", filters),
                                   input<std::int32_t>(bias, "bias", {channels}),
                                   input<float>(multiplier, "multiplier", {channels}),
-                                  output<std::int8_t>(out, {image[0], channels, size.height, size.width}), image[0],
-                                  image[1], channels, groups, in, size, kernel, step, pad, spread, limit(lo, hi)},
+                                  output<std::int8_t>(out, {image[0], channels, size.height, size.width}),
+                                  channels_first(channels, size), image[0], image[1], channels, groups, in, size,
+                                  kernel, step, pad, spread, limit(lo, hi)},
          isa);
 }
 
@@ -314,4 +317,5 @@ PYBIND11_MODULE(_C, m) {
   m.def("kernels", &table, "The rows of csrc/kernels.def, and whether this machine runs each.");
   m.def("isa_flags", &available_isas, "The instruction sets that kernels may use on this machine, the plainest first.");
   bind_sequences(m);
+  bind_engine(m);
 }

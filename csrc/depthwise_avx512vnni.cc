@@ -30,6 +30,15 @@ constexpr int kChannels = 64, kTaps = 4, kMost = 4;
 constexpr int kColumns = 32;  // of a kernel, at the most
 constexpr std::int64_t kHeader = 64, kConstants = 2 * 4 * 64;
 
+// Pixels side by side in one vector: more than one where their channels divide 64 and both images are dense along a
+// row.
+std::int64_t pixels_of(const conv2d_s8_args& args) {
+  const std::int64_t channels = args.out_channels;
+  const bool dense = args.x_step.column == channels && args.out_step.column == channels &&
+                     (!args.added.x || args.added.step.column == channels);
+  return dense && args.stride.width == 1 && kChannels % channels == 0 ? kChannels / channels : 1;
+}
+
 // How results share columns: `together` results read `groups` times four columns.
 struct Sharing {
   int groups, together;
@@ -38,7 +47,7 @@ struct Sharing {
 Sharing sharing_of(const conv2d_s8_args& args) {
   const auto width = static_cast<int>(args.kernel.width);
   const int groups = (width + kTaps - 1) / kTaps;
-  if (args.dilation.width != 1 || args.stride.width > kTaps * groups) return {groups, 1};
+  if (args.dilation.width != 1 || args.stride.width > kTaps * groups || pixels_of(args) > 1) return {groups, 1};
   const int together = (kTaps * groups - width) / static_cast<int>(args.stride.width) + 1;
   return {groups, std::min(together, kMost)};
 }
@@ -134,11 +143,12 @@ EDGEKIT_VNNI void results(const Strip& strip, const std::uint8_t* x, std::uint8_
   }
 }
 
+// `width` results of a row; those that do not make up the number that shares columns come `alone`.
 template <int kTogether, bool kWhole, int kHeight>
-EDGEKIT_VNNI_TARGET void row_of(const Strip& strip, const Strip& alone, const std::uint8_t* x, std::uint8_t* out,
-                                const std::uint8_t* added, const Finish& finish) {
+EDGEKIT_VNNI_TARGET void row_of(const Strip& strip, const Strip& alone, std::int64_t width, const std::uint8_t* x,
+                                std::uint8_t* out, const std::uint8_t* added, const Finish& finish) {
   const conv2d_s8_args& args = strip.args;
-  const std::int64_t step = args.stride.width * args.x_step.column, width = args.out_size.width;
+  const std::int64_t step = args.stride.width * args.x_step.column;
   std::int64_t j = 0;
   for (; j + kTogether <= width; j += kTogether)
     results<kTogether, kWhole, kHeight>(strip, x + j * step, out + j * args.out_step.column,
@@ -148,7 +158,7 @@ EDGEKIT_VNNI_TARGET void row_of(const Strip& strip, const Strip& alone, const st
                                 finish);
 }
 
-using Row = void (*)(const Strip&, const Strip&, const std::uint8_t*, std::uint8_t*, const std::uint8_t*,
+using Row = void (*)(const Strip&, const Strip&, std::int64_t, const std::uint8_t*, std::uint8_t*, const std::uint8_t*,
                      const Finish&);
 
 template <bool kWhole, int kHeight>
@@ -178,6 +188,7 @@ void pack_depthwise(const conv2d_s8_args& args, void* to) {
   std::memset(to, 0, depthwise_packed_bytes(args));
   const Sharing sharing = sharing_of(args);
   const steps& step = args.weight_step;
+  const std::int64_t pixels = pixels_of(args);
   const auto height = static_cast<int>(args.kernel.height), width = static_cast<int>(args.kernel.width);
   PackedHeader header = {0};
   for (std::int64_t first = 0; first < args.out_channels; first += kChannels) {
@@ -185,7 +196,7 @@ void pack_depthwise(const conv2d_s8_args& args, void* to) {
     auto* weights = reinterpret_cast<std::int8_t*>(block) + kConstants;
     for (int at = 0; at < kChannels; ++at) {
       const int q = at / 16, lane = at % 16;
-      const std::int64_t o = first + channel_at(q, lane);
+      const std::int64_t o = pixels > 1 ? channel_at(q, lane) % args.out_channels : first + channel_at(q, lane);
       if (o >= args.out_channels) continue;
       std::int64_t sum = 0, magnitude = 0;
       for (int row = 0; row < height; ++row) {
@@ -215,27 +226,28 @@ EDGEKIT_VNNI_TARGET void depthwise(const conv2d_s8_args& args, const part& part)
   const auto* packed = static_cast<const std::uint8_t*>(args.packed);
   const Finish finish = finish_of(args.limit, args.added, is_wide(packed));
   const Sharing sharing = sharing_of(args);
-  const range rows = share_of(args.images * args.out_size.height, part);
   const bool three = args.kernel.height == 3 && sharing.groups == 1;
+  const Row rows[2] = {(three ? row_for<false, 3> : row_for<false, 0>)(sharing.together),
+                       (three ? row_for<true, 3> : row_for<true, 0>)(sharing.together)};
   Strip strip = {args, nullptr, sharing.groups, 0, {}}, alone = strip;
   set_columns(strip, args, sharing.together);
   set_columns(alone, args, 1);
-  for (std::int64_t at = rows.begin; at < rows.end; ++at) {
+  const std::int64_t pixels = pixels_of(args), bytes = args.out_channels * (pixels > 1 ? args.out_size.width : 1);
+  const std::int64_t width = pixels > 1 ? 1 : args.out_size.width;
+  const range share = share_of(args.images * args.out_size.height, part);
+  for (std::int64_t at = share.begin; at < share.end; ++at) {
     const std::int64_t image = at / args.out_size.height, row = at % args.out_size.height;
-    for (std::int64_t first = 0; first < args.out_channels; first += kChannels) {
-      const std::int64_t count = std::min<std::int64_t>(args.out_channels - first, kChannels);
-      const bool whole = count == kChannels;
-      strip.block = alone.block = packed + kHeader + first / kChannels * block_bytes(args);
-      strip.channels = alone.channels = whole ? ~__mmask64{0} : (__mmask64{1} << count) - 1;
-      const auto* x = reinterpret_cast<const std::uint8_t*>(args.x) + image * args.x_step.image +
-                      (row * args.stride.height - args.padding.height) * args.x_step.row -
-                      args.padding.width * args.x_step.column + first;
-      auto* out = reinterpret_cast<std::uint8_t*>(args.out) + image * args.out_step.image + row * args.out_step.row;
-      const auto* added = reinterpret_cast<const std::uint8_t*>(args.added.x);
-      if (added) added += image * args.added.step.image + row * args.added.step.row + first;
-      const Row of = whole ? (three ? row_for<true, 3> : row_for<true, 0>)(sharing.together)
-                           : (three ? row_for<false, 3> : row_for<false, 0>)(sharing.together);
-      of(strip, alone, x, out + first, added, finish);
+    const auto* x = reinterpret_cast<const std::uint8_t*>(args.x) + image * args.x_step.image +
+                    (row * args.stride.height - args.padding.height) * args.x_step.row -
+                    args.padding.width * args.x_step.column;
+    auto* out = reinterpret_cast<std::uint8_t*>(args.out) + image * args.out_step.image + row * args.out_step.row;
+    const auto* added = reinterpret_cast<const std::uint8_t*>(args.added.x);
+    if (added) added += image * args.added.step.image + row * args.added.step.row;
+    for (std::int64_t begin = 0; begin < bytes; begin += kChannels) {
+      const bool whole = begin + kChannels <= bytes;
+      strip.block = alone.block = packed + kHeader + (pixels > 1 ? 0 : begin / kChannels) * block_bytes(args);
+      strip.channels = alone.channels = first(bytes - begin);
+      rows[whole](strip, alone, width, x + begin, out + begin, added ? added + begin : nullptr, finish);
     }
   }
 }

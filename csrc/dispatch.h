@@ -52,6 +52,7 @@ void call(const Kernel& kernel, const void* args);
 // Runs an operator in the calling thread on arrays as numpy and torch have them: dense, channels first, bytes of q.
 // What a kernel wants otherwise is copied for it.
 void run_as(const Kernel& kernel, const linear_s8_args& args);
+void run_as(const Kernel& kernel, const matmul_s8_args& args);
 void run_as(const Kernel& kernel, const conv2d_s8_args& args);
 void run_as(const Kernel& kernel, const avg_pool_s8_args& args);
 void run_as(const Kernel& kernel, const max_pool_s8_args& args);

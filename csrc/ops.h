@@ -137,6 +137,7 @@ struct matmul_s8_args {
   std::int64_t rows, fan_in, columns;
   float multiplier;
   bounds limit;
+  std::uint8_t flip;
 };
 
 struct sum_s8_args {
@@ -161,11 +162,13 @@ struct lut_s8_args {
 
 struct conv_transpose2d_s8_args {
   static constexpr const char* op = "conv_transpose2d_s8";
-  const std::int8_t* x;       // [images, in_channels, in_size]
+  const std::int8_t* x;  // images of in_channels and in_size
+  steps x_step;
   const std::int8_t* weight;  // [in_channels, out_channels / groups, kernel]
   const std::int32_t* bias;   // [out_channels]
   const float* multiplier;    // [out_channels]
-  std::int8_t* out;           // [images, out_channels, out_size]
+  std::int8_t* out;           // images of out_channels and out_size
+  steps out_step;
   std::int64_t images, in_channels, out_channels, groups;
   extent in_size, out_size, kernel, stride, padding, dilation;
   bounds limit;

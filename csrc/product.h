@@ -121,12 +121,14 @@ struct Filters {
   std::int64_t channels, kernel_width;  // of a tap; columns of a kernel
   const std::int32_t* bias;
   const float* multiplier;
+  std::uint8_t flip = 0;  // of the bytes of weight, where they are activations
 
   // Of feature o: byte `at` of run `run`.
   std::int8_t operator()(const Product& product, std::int64_t o, std::int64_t run, std::int64_t at) const {
     const std::int64_t row = run / product.run_columns;
     const std::int64_t column = product.run_columns == 1 ? at / channels : run % product.run_columns;
-    return weight[o * step.image + at % channels * step.channel + row * step.row + column * step.column];
+    const std::int64_t place = o * step.image + at % channels * step.channel + row * step.row + column * step.column;
+    return static_cast<std::int8_t>(weight[place] ^ flip);
   }
 };
 

@@ -39,6 +39,11 @@ Buffer packed(const Kernel& kernel, Args& args) {
   return buffer;
 }
 
+const std::int8_t* flipped(const std::int8_t* x, std::int64_t count, std::uint8_t flip, std::int8_t* to) {
+  std::transform(x, x + count, to, [flip](std::int8_t q) { return static_cast<std::int8_t>(q ^ flip); });
+  return to;
+}
+
 // Moves images from one layout to another, top bits flipped on the way.
 void move(const std::int8_t* x, const steps& from, std::int8_t* out, const steps& to, std::int64_t images,
           std::int64_t channels, extent size, std::uint8_t flip) {
@@ -85,14 +90,32 @@ void run_as(const Kernel& kernel, const linear_s8_args& args) {
   own.flip = flip_of(kernel);
   const std::int64_t in = args.rows * args.fan_in, results = args.rows * args.features;
   Buffer x(in), out(results);
-  std::transform(args.x, args.x + in, x.bytes(),
-                 [&own](std::int8_t q) { return static_cast<std::int8_t>(q ^ own.flip); });
-  own.x = x.bytes();
+  own.x = flipped(args.x, in, own.flip, x.bytes());
   own.out = out.bytes();
   const Buffer weights = packed(kernel, own);
   call(kernel, &own);
-  std::transform(out.bytes(), out.bytes() + results, args.out,
-                 [&own](std::int8_t q) { return static_cast<std::int8_t>(q ^ own.flip); });
+  flipped(out.bytes(), results, own.flip, args.out);
+}
+
+void run_as(const Kernel& kernel, const matmul_s8_args& args) {
+  if (!(kernel.flags & kBiased)) return call(kernel, &args);
+  matmul_s8_args own = args;
+  own.flip = flip_of(kernel);
+  const broadcast& batch = args.batch;
+  std::int64_t matrices_a = 1, matrices_b = 1, matrices = 1;
+  for (int d = 0; d < batch.dims; ++d) {
+    matrices_a += (batch.size[d] - 1) * batch.step_a[d];
+    matrices_b += (batch.size[d] - 1) * batch.step_b[d];
+    matrices *= batch.size[d];
+  }
+  if (matrices == 0) return;
+  Buffer a(matrices_a * args.rows * args.fan_in), b(matrices_b * args.fan_in * args.columns),
+      out(matrices * args.rows * args.columns);
+  own.a = flipped(args.a, matrices_a * args.rows * args.fan_in, own.flip, a.bytes());
+  own.b = flipped(args.b, matrices_b * args.fan_in * args.columns, own.flip, b.bytes());
+  own.out = out.bytes();
+  call(kernel, &own);
+  flipped(out.bytes(), matrices * args.rows * args.columns, own.flip, args.out);
 }
 
 void run_as(const Kernel& kernel, const conv2d_s8_args& args) {

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
+from numpy import dtype
 from numpy.typing import NDArray
 
 _Array = NDArray[Any]
@@ -13,6 +14,66 @@ class _Kernel(TypedDict):
     function: str
     flags: int
     available: bool
+
+class _Port(TypedDict):
+    name: str
+    dtype: dtype[Any]
+    shape: tuple[int, ...]
+    scale: float
+
+class _Operation(TypedDict):
+    name: str
+    kind: str
+    kernel: str
+    reason: str
+    source: str
+    macs: int
+
+class _Kind(TypedDict):
+    name: str
+    most: int
+    fewest: int
+    outputs: int
+    fields: list[tuple[str, str]]
+    bytes: int
+
+class _Layout(TypedDict):
+    kinds: list[_Kind]
+    header: int
+    tensor: int
+    operation: int
+    major: int
+    minor: int
+    alignment: int
+    slack: int
+    dims: int
+
+class EngineError(ValueError):
+    """Arguments: the status of edgekit.h, and its message."""
+
+    args: tuple[int, str]
+
+class Engine:
+    def __init__(self, source: bytes | str, isa: str | None = None, threads: int = 1) -> None: ...
+    def inputs(self) -> list[_Port]: ...
+    def outputs(self) -> list[_Port]: ...
+    def run(self, inputs: Sequence[_Array]) -> list[_Array]: ...
+    def run_into(self, inputs: Sequence[_Array], outputs: Sequence[_Array]) -> None: ...
+    def profile(self, inputs: Sequence[_Array]) -> list[float]: ...
+    def operations(self) -> list[_Operation]: ...
+    def state_reset(self) -> None: ...
+    def state_save(self) -> bytes: ...
+    def state_load(self, state: bytes) -> None: ...
+    @property
+    def arena_bytes(self) -> int: ...
+    @property
+    def state_bytes(self) -> int: ...
+    @property
+    def weight_bytes(self) -> int: ...
+    @property
+    def isa(self) -> str: ...
+    @property
+    def threads(self) -> int: ...
 
 def quantize_s8(
     x: _Array,
@@ -208,4 +269,5 @@ def lstm_s8(
     isa: str | None = None,
 ) -> None: ...
 def kernels() -> list[_Kernel]: ...
+def plan_layout() -> _Layout: ...
 def isa_flags() -> list[str]: ...

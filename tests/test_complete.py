@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import subprocess
 import sys
@@ -77,7 +78,9 @@ def test_every_cpp_kernel_file_belongs_to_a_listed_tier() -> None:
 def test_the_built_extension_holds_this_table() -> None:
     native = pytest.importorskip("edgekit._C", reason="the extension is not built")
     rows = native.kernels()
-    assert [(row["op"], row["isa"], row["function"]) for row in rows] == [row[:3] for row in table()]
+    other = "neon" if platform.machine() in ("x86_64", "AMD64") else "avx"  # not compiled for this processor
+    expected = [row[:3] for row in table() if not row[1].startswith(other)]
+    assert [(row["op"], row["isa"], row["function"]) for row in rows] == expected
     assert all(row["available"] == (row["isa"] in native.isa_flags()) for row in rows)
     assert native.isa_flags()[0] == "ref"
     assert set(native.__dict__) >= NAMES
@@ -106,7 +109,7 @@ def test_the_stub_types_what_the_binding_defines() -> None:
     stub = set(re.findall(r"^def (\w+)\(", (ROOT / "edgekit" / "_C.pyi").read_text(), re.MULTILINE))
     bindings = "".join(path.read_text() for path in (ROOT / "csrc").glob("bind*.cc"))
     bound = set(re.findall(r'm\.def\("(\w+)"', bindings))
-    assert stub == bound == NAMES | {"kernels", "isa_flags"}
+    assert stub == bound == NAMES | {"kernels", "isa_flags", "plan_layout"}
 
 
 def test_importing_the_kernels_does_not_import_triton() -> None:

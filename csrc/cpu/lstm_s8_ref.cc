@@ -1,9 +1,10 @@
 // lstm_s8, normative: one layer over a sequence, every value rounded as the operator of its own, the cell in int16:
 // c' = sat16(rne(fma(float32(f * c), forget, float32(i * g) * write))); see recurrent.h.
 // |f * c| <= 2^22 and |i * g| <= 2^14: exact in int32 and in float32.
-#include <vector>
+#include <cstddef>
 
 #include "../ops_sequences.h"
+#include "../part.h"
 #include "../recurrent.h"
 
 namespace edgekit {
@@ -27,26 +28,26 @@ std::int8_t next_state(const lstm_s8_args& args, const std::int8_t* h, std::int6
 
 }  // namespace
 
-void lstm_s8_ref(const lstm_s8_args& args) {
+std::size_t lstm_s8_ref_scratch(const lstm_s8_args& args) {
+  return static_cast<std::size_t>(args.batch * args.units) * sizeof(std::int16_t);
+}
+
+void lstm_s8_ref(const lstm_s8_args& args, const part& part) {
+  if (part.index != 0) return;
   const lstm_s8_args own = args;  // a copy, since a store of bytes might change what args points to
   const std::int64_t step = own.batch * own.units;
-  std::vector<std::int16_t> cell(static_cast<std::size_t>(step));
-  for (std::int64_t at = 0; at < step; ++at) {
-    cell[static_cast<std::size_t>(at)] = saturate16(own.c0[at] / own.ratios.cell_scale);
-  }
+  auto* cell = static_cast<std::int16_t*>(part.scratch);
+  for (std::int64_t at = 0; at < step; ++at) cell[at] = saturate16(own.c0[at] / own.ratios.cell_scale);
   const std::int8_t* before = own.h0;
   for (std::int64_t t = 0; t < own.steps; ++t) {
     const std::int64_t first = (own.reverse ? own.steps - 1 - t : t) * step;
     for (std::int64_t at = 0; at < step; ++at) {
       const std::int64_t unit = at % own.units;
-      std::int16_t& c = cell[static_cast<std::size_t>(at)];
-      own.out[first + at] = next_state(own, before + (at - unit), first + at, unit, c);
+      own.out[first + at] = next_state(own, before + (at - unit), first + at, unit, cell[at]);
     }
     before = own.out + first;
   }
-  for (std::int64_t at = 0; at < step; ++at) {
-    own.cell_out[at] = static_cast<float>(cell[static_cast<std::size_t>(at)]) * own.ratios.cell_scale;
-  }
+  for (std::int64_t at = 0; at < step; ++at) own.cell_out[at] = static_cast<float>(cell[at]) * own.ratios.cell_scale;
 }
 
 }  // namespace edgekit

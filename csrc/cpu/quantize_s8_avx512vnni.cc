@@ -10,11 +10,11 @@ namespace {
 
 using namespace vnni;
 
-// rne of the clamped quotient; NaN gives 0.
+// rne of the clamped quotient; NaN counts as 0, which is clamped too.
 EDGEKIT_VNNI __m512i quotient(const float* x, __mmask16 taken, __m512 scale, __m512 lo, __m512 hi) {
   const __m512 value = _mm512_div_ps(_mm512_maskz_loadu_ps(taken, x), scale);
-  const __mmask16 number = _mm512_cmp_ps_mask(value, value, _CMP_ORD_Q);
-  return _mm512_maskz_cvtps_epi32(number, _mm512_min_ps(_mm512_max_ps(value, lo), hi));
+  const __m512 number = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(value, value, _CMP_ORD_Q), value);
+  return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(number, lo), hi));
 }
 
 EDGEKIT_VNNI_TARGET void quantize(const quantize_s8_args& args, std::int64_t begin, std::int64_t end) {

@@ -2,7 +2,7 @@
 // of every kind, every number of parts, between guard pages, at extremes. Native, and under an emulator of another
 // machine.
 //
-//   kernels_test [--isa ISA] [--full]      --full: all 299,520 products up to 48 x 48 x 130
+//   kernels_test [--isa ISA] [--op OPERATOR] [--full]      --full: all 299,520 products up to 48 x 48 x 130
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
@@ -166,14 +166,15 @@ extent out_size(const Window& w) {
           count(w.in.width, w.kernel.width, w.stride.width, w.padding.width, w.dilation.width)};
 }
 
-// Results go into images with a margin of one pixel, where nothing may be written.
+// Results go into images with a margin, where nothing may be written; dense rows are a case of their own.
 void convolution(const Kernel& kernel, const Window& w, bool extreme) {
   const extent size = out_size(w);
   if (size.height < 1 || size.width < 1) return;
   const std::int64_t fan_in = w.in_channels / w.groups * w.kernel.height * w.kernel.width;
   const Weights weights(w.out_channels, fan_in, extreme);
+  const std::int64_t edge = draw() & 1;
   const extent halo = {w.in.height + 2 * w.padding.height, w.in.width + 2 * w.padding.width},
-               margin = {size.height + 2, size.width + 2};
+               margin = {size.height + 2, size.width + 2 * edge};
   const steps x_step = channels_last(w.in_channels, halo), y_step = channels_last(w.out_channels, margin);
   const std::size_t in = w.images * x_step.image, out = w.images * y_step.image;
   const bool end = draw() & 1, adds = draw() % 4 == 0;
@@ -191,7 +192,7 @@ void convolution(const Kernel& kernel, const Window& w, bool extreme) {
   flip(x.bytes(), in, by);
   flip(y.bytes(), out, by);
   flip(added.bytes(), out, by);
-  const std::int64_t corner = y_step.row + y_step.column;
+  const std::int64_t corner = y_step.row + edge * y_step.column;
   residual more = {};
   if (adds) more = {added_plain.data() + corner, y_step, 0.7f, 1.3f, (draw() & 1) != 0, some_bounds()};
   const steps weight_step = {fan_in, 1, w.kernel.width * (w.in_channels / w.groups), w.in_channels / w.groups};
@@ -233,7 +234,8 @@ void convolution(const Kernel& kernel, const Window& w, bool extreme) {
 Window some_window(bool depthwise) {
   Window w;
   w.images = draw(1, 2);
-  w.groups = depthwise ? draw(2, 150) : draw() % 3 == 0 ? draw(1, 5) : 1;
+  const std::int64_t few[] = {2, 4, 8, 16, 32};  // channels of which several pixels fill a vector
+  w.groups = depthwise ? (draw() % 3 ? draw(2, 150) : few[draw() % 5]) : draw() % 3 == 0 ? draw(1, 5) : 1;
   w.in_channels = depthwise ? w.groups : w.groups * draw(1, draw() % 3 ? 20 : 70);
   w.out_channels = depthwise ? w.groups : w.groups * draw(1, draw() % 3 ? 20 : 70);
   w.kernel = {draw(1, 5), draw(1, draw() % 4 ? 5 : 11)};
@@ -315,6 +317,42 @@ void multiplications(const Kernel& kernel) {
     const float multipliers[] = {0.01f, 0.5f, 1e-30f, 3e38f};
     return mul_s8_args{a, b, out, s, multipliers[draw() % 4], some_bounds(), 0};
   });
+}
+
+void matrices(const Kernel& kernel) {
+  for (int i = 0; i < 600; ++i) {
+    const std::int64_t rows = draw(1, 40), fan_in = draw(1, 70), columns = draw(1, 70), outer = draw(1, 3),
+                       inner = draw(1, 4);
+    const bool again_a = draw() & 1, again_b = draw() & 1;  // one matrix for every index of `inner`
+    matmul_s8_args args = {};
+    args.batch = {
+        2, {outer, inner}, {again_a ? 1 : inner, again_a ? 0 : 1}, {again_b ? 1 : inner, again_b ? 0 : 1}, {inner, 1}};
+    const std::int64_t in_a = outer * (again_a ? 1 : inner) * rows * fan_in,
+                       in_b = outer * (again_b ? 1 : inner) * fan_in * columns, out = outer * inner * rows * columns;
+    Guarded a(in_a, kSlack, true), b(in_b, kSlack, true), y(out, 0, true);
+    std::vector<std::int8_t> want(out);
+    fill(a.bytes(), in_a, i % 5 == 0);
+    fill(b.bytes(), in_b, i % 5 == 0);
+    args.a = a.bytes();
+    args.b = b.bytes();
+    args.out = want.data();
+    args.rows = rows;
+    args.fan_in = fan_in;
+    args.columns = columns;
+    const float multipliers[] = {0.001f, 0.02f, 1e-30f, 3e38f};
+    args.multiplier = multipliers[draw() % 4];
+    args.limit = some_bounds();
+    run_parts(reference<matmul_s8_args>(), args, 1);
+    const std::uint8_t by = kernel.flags & kBiased ? 0x80 : 0;
+    flip(a.bytes(), in_a, by);
+    flip(b.bytes(), in_b, by);
+    args.out = y.bytes();
+    args.flip = by;
+    run_parts(kernel, args, parts_of(kernel));
+    flip(y.bytes(), out, by);
+    verdict(kernel, !std::memcmp(want.data(), y.bytes(), out),
+            std::to_string(rows) + "x" + std::to_string(columns) + "x" + std::to_string(fan_in));
+  }
 }
 
 template <class Args>
@@ -427,6 +465,7 @@ using Check = std::function<void(const Kernel&, bool)>;
 Check check_of(const std::string& op) {
   if (op == "linear_s8") return products;
   if (op == "conv2d_s8") return convolutions;
+  if (op == "matmul_s8") return [](const Kernel& kernel, bool) { matrices(kernel); };
   if (op == "add_s8") return [](const Kernel& kernel, bool) { additions(kernel); };
   if (op == "mul_s8") return [](const Kernel& kernel, bool) { multiplications(kernel); };
   if (op == "max_pool_s8") return [](const Kernel& kernel, bool) { pools<max_pool_s8_args>(kernel); };
@@ -442,16 +481,18 @@ Check check_of(const std::string& op) {
 
 int main(int count, char** words) {
   using namespace edgekit;
-  std::string isa;
+  std::string isa, op;
   bool full = false;
   for (int i = 1; i < count; ++i) {
     if (!std::strcmp(words[i], "--full")) full = true;
     if (!std::strcmp(words[i], "--isa") && i + 1 < count) isa = words[i + 1];
+    if (!std::strcmp(words[i], "--op") && i + 1 < count) op = words[i + 1];
   }
   int tested = 0;
   for (const Kernel& kernel : kernels()) {
     if (!std::strcmp(kernel.op, "observe")) continue;  // of tensors of floats; tests/test_observe.py has it
     const bool wanted = isa.empty() ? kernel.isa != Isa::ref || (kernel.flags & kParts) : isa == name(kernel.isa);
+    if (!op.empty() && op != kernel.op) continue;
     if (!wanted || !(isa_flags() & bit(kernel.isa))) continue;
     const test::Check check = test::check_of(kernel.op);
     if (!check) {

@@ -73,4 +73,5 @@ OP = OpSpec(
     shape=shape,
     cases=cases,
     cost=cost,
+    tiers=("ref", "avx512vnni"),
 )

@@ -129,4 +129,5 @@ OP = OpSpec(
     shape=shape,
     cases=cases,
     cost=cost,
+    tiers=("ref", "avx512vnni"),
 )

@@ -99,5 +99,5 @@ OP = OpSpec(
     shape=shape,
     cases=cases,
     cost=cost,
-    tiers=("ref", "triton"),
+    tiers=("ref", "avx2", "avx512vnni", "neondot", "triton"),
 )

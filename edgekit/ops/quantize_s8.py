@@ -69,5 +69,5 @@ OP = OpSpec(
     shape=shape,
     cases=cases,
     cost=cost,
-    tiers=("ref", "triton"),
+    tiers=("ref", "avx512vnni", "triton"),
 )

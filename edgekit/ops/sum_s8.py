@@ -102,4 +102,5 @@ OP = OpSpec(
     shape=shape,
     cases=cases,
     cost=cost,
+    tiers=("ref", "avx512vnni"),
 )

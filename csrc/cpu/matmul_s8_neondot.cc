@@ -1,0 +1,26 @@
+// matmul_s8 for NEON with dot products: the dense product of product_neondot.cc, b packed on the way.
+#include "../matmul.h"
+#include "../product_neondot.h"
+
+#if defined(__aarch64__)
+
+namespace edgekit {
+
+namespace {
+
+constexpr DenseProduct kDense = {neon::packed_bytes, neon::pack_weights,
+                                 [](const Product&) -> std::size_t { return 0; }, neon::multiply};
+
+}  // namespace
+
+std::size_t matmul_s8_neondot_scratch(const matmul_s8_args& args) {
+  return matmul_scratch(args, kDense);
+}
+
+void matmul_s8_neondot(const matmul_s8_args& args, const part& part) {
+  matmul(args, part, kDense);
+}
+
+}  // namespace edgekit
+
+#endif

@@ -1,0 +1,80 @@
+// Up to three arrays walked together, index by index: what every mover of bytes is made of.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "../part.h"
+
+namespace edgekit {
+
+constexpr int kGridDims = 8;
+
+// Sizes, and the steps of each array along every dimension, in the unit that its owner says. The last one runs fastest.
+struct grid {
+  int dims;
+  std::int64_t size[kGridDims];
+  std::int64_t step[3][kGridDims];
+};
+
+// Where a row of the last dimension begins in each array.
+struct row_at {
+  std::int64_t offset[3], length;
+};
+
+// Calls row(row_at) for the rows of this part; where there is one row only, for a piece of it.
+template <class Row>
+void for_each_row(const grid& along, const part& part, Row row) {
+  constexpr std::int64_t kPiece = 64;
+  if (along.dims == 0) {
+    if (part.index == 0) row(row_at{{0, 0, 0}, 1});
+    return;
+  }
+  const int last = along.dims - 1;
+  std::int64_t rows = 1;
+  for (int d = 0; d < last; ++d) rows *= along.size[d];
+  const std::int64_t length = along.size[last];
+  if (rows == 1) {
+    const range share = share_of((length + kPiece - 1) / kPiece, part);
+    const std::int64_t begin = share.begin * kPiece, end = std::min(share.end * kPiece, length);
+    row_at piece = {{}, end - begin};
+    for (int i = 0; i < 3; ++i) piece.offset[i] = begin * along.step[i][last];
+    if (end > begin) row(piece);
+    return;
+  }
+  const range share = share_of(rows, part);
+  for (std::int64_t r = share.begin; r < share.end; ++r) {
+    row_at at = {{}, length};
+    for (std::int64_t d = last - 1, rest = r; d >= 0; rest /= along.size[d--])
+      for (int i = 0; i < 3; ++i) at.offset[i] += rest % along.size[d] * along.step[i][d];
+    row(at);
+  }
+}
+
+// The same walk with fewer dimensions: those of size 1 left out, the largest steps of array `by` outside, and
+// neighbours joined wherever every array allows it.
+inline grid merged(const grid& along, int by) {
+  grid sorted = {};
+  for (int d = 0; d < along.dims; ++d) {
+    if (along.size[d] == 1) continue;
+    int at = sorted.dims++;
+    for (; at > 0 && sorted.step[by][at - 1] < along.step[by][d]; --at) {
+      sorted.size[at] = sorted.size[at - 1];
+      for (auto& step : sorted.step) step[at] = step[at - 1];
+    }
+    sorted.size[at] = along.size[d];
+    for (int i = 0; i < 3; ++i) sorted.step[i][at] = along.step[i][d];
+  }
+  grid result = {};
+  for (int d = 0; d < sorted.dims; ++d) {
+    const int before = result.dims - 1;
+    bool joins = before >= 0;
+    for (int i = 0; joins && i < 3; ++i) joins = result.step[i][before] == sorted.step[i][d] * sorted.size[d];
+    const int at = joins ? before : result.dims++;
+    result.size[at] = joins ? result.size[at] * sorted.size[d] : sorted.size[d];
+    for (int i = 0; i < 3; ++i) result.step[i][at] = sorted.step[i][d];
+  }
+  return result;
+}
+
+}  // namespace edgekit

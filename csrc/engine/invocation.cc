@@ -1,0 +1,91 @@
+#include "invocation.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "failure.h"
+#include "grid.h"
+
+namespace edgekit {
+
+void site::need(bool condition, const std::string& what) const {
+  if (!condition) throw failure(EK_BAD_FILE, named(plan, op) + ": " + what + ".");
+}
+
+void site::need_type(const tensor& t, plan::type type) const {
+  need(t.element == type, named(plan, t) + " is " + name(t.element) + " and not " + name(type));
+}
+
+void site::need_dense(const tensor& t) const {
+  need(is_dense(t), named(plan, t) + " is not dense");
+}
+
+void site::need_s8(std::initializer_list<const tensor*> operands) const {
+  for (const tensor* t : operands) need_type(*t, plan::type::s8);
+}
+
+void site::need_sizes(const tensor& t, std::initializer_list<i64> sizes) const {
+  const bool fits = t.dims == sizes.size() && std::equal(sizes.begin(), sizes.end(), t.size);
+  need(fits, named(plan, t) + " does not have the sizes that the other operands ask for");
+}
+
+void site::need_constant(u32 input, plan::type type, std::initializer_list<i64> sizes) const {
+  const tensor& t = in(input);
+  need(t.kind == plan::storage::constant, named(plan, t) + " is not a constant");
+  need_type(t, type);
+  need_sizes(t, sizes);
+  need_dense(t);
+}
+
+void site::need_finite(u32 input, i64 skip) const {
+  const tensor& t = in(input);
+  const auto* values = reinterpret_cast<const float*>(plan.data + t.region + t.first);
+  for (i64 i = skip; i < elements(t); ++i)
+    need(std::isfinite(values[i]), named(plan, t) + " holds a number that is not finite");
+}
+
+void site::need_bounds(int lo, int hi) const {
+  need(-128 <= lo && lo <= hi && hi <= 127, "its bounds are not -128 <= lo <= hi <= 127");
+}
+
+void site::need_normal(double value, const char* what) const {
+  constexpr double kLeast = 1.17549435082228750797e-38, kMost = 3.40282346638528859812e+38;  // of float32
+  need(value >= kLeast && value <= kMost, std::string(what) + " is not a normal positive float32");
+}
+
+void site::need_ratio(float ratio) const {
+  constexpr float kMost = 1048576.0f;  // 2^20
+  need(std::fabs(ratio) >= 1 / kMost && std::fabs(ratio) <= kMost, "a ratio lies outside [2^-20, 2^20]");
+}
+
+void site::need_eps(double eps) const {
+  need(eps >= 0 && eps <= 3.40282346638528859812e+38, "eps is not finite or negative");
+}
+
+void site::need_reduction(i64 values) const {
+  need(values >= 1 && values <= 131071, "a sum is not over 1 to 131,071 products, which int32 holds");
+}
+
+void site::need_set(i64 values) const {
+  need(values >= 1 && values < (1 << 24), "a set does not hold 1 to 2^24 - 1 values");
+}
+
+void set_steps(grid& along, int array, const tensor& t, i64 bytes) {
+  along.dims = static_cast<int>(t.dims);
+  for (u32 d = 0; d < t.dims; ++d) {
+    along.size[d] = t.size[d];
+    along.step[array][d] = t.step[d] * bytes;
+  }
+}
+
+invocation make_call(const plan_view& plan, const plan::operation& op) {
+  using maker_of_kind = invocation (*)(const site&);
+  constexpr maker_of_kind kMakers[] = {
+#define PLAN_OPERATION(name, most, fewest, outputs, fields) call_##name,
+#include "plan.def"
+#undef PLAN_OPERATION
+  };
+  return kMakers[op.kind](site(plan, op));
+}
+
+}  // namespace edgekit

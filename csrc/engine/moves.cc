@@ -1,0 +1,148 @@
+#include "moves.h"
+
+#include <cstring>
+
+namespace edgekit {
+
+namespace {
+
+void copy_bytes(const std::uint8_t* __restrict x, std::uint8_t* __restrict out, std::int64_t count, std::uint8_t flip) {
+  if (!flip) {
+    std::memcpy(out, x, static_cast<std::size_t>(count));
+    return;
+  }
+  for (std::int64_t i = 0; i < count; ++i) out[i] = x[i] ^ flip;
+}
+
+// memcpy of a constant size is one load or store, and asks for no alignment.
+template <int kBytes>
+void copy_row(const std::uint8_t* x, std::int64_t x_step, std::uint8_t* out, std::int64_t out_step, std::int64_t length,
+              std::uint8_t flip) {
+  for (std::int64_t i = 0; i < length; ++i) {
+    if (kBytes == 1) {
+      out[i * out_step] = x[i * x_step] ^ flip;
+    } else {
+      std::memcpy(out + i * out_step, x + i * x_step, kBytes);
+    }
+  }
+}
+
+template <int kBytes>
+void copy_rows(const copy_args& args, const part& part) {
+  const int last = args.along.dims - 1;
+  const std::int64_t x_step = last < 0 ? kBytes : args.along.step[0][last];
+  const std::int64_t out_step = last < 0 ? kBytes : args.along.step[1][last];
+  const bool dense = x_step == kBytes && out_step == kBytes;
+  for_each_row(args.along, part, [&](const row_at& at) {
+    if (dense) {
+      copy_bytes(args.x + at.offset[0], args.out + at.offset[1], at.length * kBytes, args.flip);
+    } else {
+      copy_row<kBytes>(args.x + at.offset[0], x_step, args.out + at.offset[1], out_step, at.length, args.flip);
+    }
+  });
+}
+
+void fill_columns(const halo_args& args, std::uint8_t* begin, std::int64_t columns) {
+  if (columns <= 0) return;
+  if (args.step.channel == 1 && (args.step.column == args.channels || columns == 1)) {
+    std::memset(begin, args.flip, static_cast<std::size_t>(columns * args.channels));
+    return;
+  }
+  for (std::int64_t column = 0; column < columns; ++column)
+    for (std::int64_t channel = 0; channel < args.channels; ++channel)
+      begin[column * args.step.column + channel * args.step.channel] = args.flip;
+}
+
+template <int kBytes>
+void gather_rows(const gather_args& args, const part& part) {
+  const int last = args.along.dims - 1;
+  const std::int64_t index_step = last < 0 ? 1 : args.along.step[0][last];
+  const std::int64_t out_step = last < 0 ? kBytes : args.along.step[1][last];
+  const std::uint8_t value = args.value ^ args.value_flip;
+  for_each_row(args.along, part, [&](const row_at& at) {
+    for (std::int64_t i = 0; i < at.length; ++i) {
+      const std::int64_t from = args.index[at.offset[0] + i * index_step];
+      std::uint8_t* to = args.out + at.offset[1] + i * out_step;
+      if (from < 0) {
+        std::memset(to, value, kBytes);
+      } else if (kBytes == 1) {
+        *to = args.x[from] ^ args.flip;
+      } else {
+        std::memcpy(to, args.x + from * kBytes, kBytes);
+      }
+    }
+  });
+}
+
+}  // namespace
+
+void copy_move(const copy_args& args, const part& part) {
+  switch (args.bytes) {
+    case 1:
+      return copy_rows<1>(args, part);
+    case 2:
+      return copy_rows<2>(args, part);
+    case 4:
+      return copy_rows<4>(args, part);
+    default:
+      return copy_rows<8>(args, part);
+  }
+}
+
+void fill_move(const fill_args& args, const part& part) {
+  const int last = args.along.dims - 1;
+  const std::int64_t step = last < 0 ? args.bytes : args.along.step[0][last];
+  const std::uint8_t value = args.value ^ args.flip;
+  for_each_row(args.along, part, [&](const row_at& at) {
+    std::uint8_t* out = args.out + at.offset[0];
+    if (step == args.bytes) {
+      std::memset(out, value, static_cast<std::size_t>(at.length * args.bytes));
+      return;
+    }
+    for (std::int64_t i = 0; i < at.length; ++i)
+      std::memset(out + i * step, value, static_cast<std::size_t>(args.bytes));
+  });
+}
+
+void halo_move(const halo_args& args, const part& part) {
+  const range rows = share_of(args.images * args.size.height, part);
+  for (std::int64_t at = rows.begin; at < rows.end; ++at) {
+    const std::int64_t row = at % args.size.height;
+    std::uint8_t* begin = args.x + at / args.size.height * args.step.image + row * args.step.row;
+    if (row < args.top || row >= args.size.height - args.bottom) {
+      fill_columns(args, begin, args.size.width);
+      continue;
+    }
+    fill_columns(args, begin, args.left);
+    fill_columns(args, begin + (args.size.width - args.right) * args.step.column, args.right);
+  }
+}
+
+void gather_move(const gather_args& args, const part& part) {
+  switch (args.bytes) {
+    case 1:
+      return gather_rows<1>(args, part);
+    case 2:
+      return gather_rows<2>(args, part);
+    case 4:
+      return gather_rows<4>(args, part);
+    default:
+      return gather_rows<8>(args, part);
+  }
+}
+
+void take_move(const take_args& args, const part& part) {
+  const range share = share_of(args.count, part);
+  const auto* wide = static_cast<const std::int64_t*>(args.index);
+  const auto* narrow = static_cast<const std::int32_t*>(args.index);
+  for (std::int64_t i = share.begin; i < share.end; ++i) {
+    const std::int64_t row = args.wide ? wide[i] : narrow[i];
+    if (row < 0 || row >= args.rows) {
+      args.failed->store(1, std::memory_order_relaxed);
+      continue;
+    }
+    copy_bytes(args.x + row * args.row_bytes, args.out + i * args.row_bytes, args.row_bytes, args.flip);
+  }
+}
+
+}  // namespace edgekit

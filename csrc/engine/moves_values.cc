@@ -1,0 +1,116 @@
+// Movers that look at values: the largest of some, tables and scales in layouts that no kernel walks.
+#include <algorithm>
+#include <cstring>
+
+#include "../requant.h"
+#include "moves.h"
+
+namespace edgekit {
+
+namespace {
+
+constexpr std::int64_t kBlock = 256;  // values that wait in a buffer, so that the arithmetic is on neighbours
+
+std::int64_t last_step(const grid& along, int array) {
+  return along.dims ? along.step[array][along.dims - 1] : 1;
+}
+
+std::int64_t count_of(const axes& along) {
+  std::int64_t count = 1;
+  for (int d = 0; d < along.dims; ++d) count *= along.size[d];
+  return count;
+}
+
+// The extremes of `count` neighbours in out, one offset of the reduced axes after the other. `turn` makes the wanted
+// one the largest.
+void extremes(const extremum_args& args, const std::int8_t* x, std::int64_t step, std::int64_t count,
+              std::int8_t* out) {
+  const auto to_q = static_cast<std::int8_t>(args.flip), turn = static_cast<std::int8_t>(args.least ? -1 : 0);
+  std::int8_t best[kBlock];
+  std::fill_n(best, kBlock, std::int8_t{-128});
+  for_each_offset(args.reduced, [&](std::int64_t offset) {
+    const std::int8_t* from = x + offset;
+    for (std::int64_t i = 0; i < count; ++i) {
+      const auto value = static_cast<std::int8_t>(from[i * step] ^ to_q ^ turn);  // ~q orders the other way round
+      best[i] = best[i] > value ? best[i] : value;
+    }
+  });
+  for (std::int64_t i = 0; i < count; ++i) out[i] = static_cast<std::int8_t>(best[i] ^ turn ^ to_q);
+}
+
+}  // namespace
+
+void extremum_move(const extremum_args& args, const part& part) {
+  axes outer = args.kept;
+  const bool any = outer.dims > 0;
+  const std::int64_t length = any ? outer.size[outer.dims - 1] : 1, step = any ? outer.step[outer.dims - 1] : 1;
+  if (any) --outer.dims;
+  const std::int64_t blocks = (length + kBlock - 1) / kBlock;
+  const range share = share_of(count_of(outer) * blocks, part);
+  std::int64_t row = 0;
+  for_each_offset(outer, [&](std::int64_t offset) {
+    for (std::int64_t block = 0; block < blocks; ++block) {
+      const std::int64_t at = row * blocks + block, first = block * kBlock;
+      if (at < share.begin || at >= share.end) continue;
+      extremes(args, args.x + offset + first * step, step, std::min(kBlock, length - first),
+               args.out + row * length + first);
+    }
+    ++row;
+  });
+}
+
+void choose_move(const choose_args& args, const part& part) {
+  const std::int64_t step_a = last_step(args.along, 0), step_b = last_step(args.along, 1),
+                     step_out = last_step(args.along, 2);
+  const auto flip = static_cast<std::int8_t>(args.flip ^ (args.least ? 0xff : 0));
+  for_each_row(args.along, part, [&](const row_at& at) {
+    const std::int8_t *a = args.a + at.offset[0], *b = args.b + at.offset[1];
+    std::int8_t* out = args.out + at.offset[2];
+    for (std::int64_t i = 0; i < at.length; ++i) {
+      const auto first = static_cast<std::int8_t>(a[i * step_a] ^ flip);
+      const auto second = static_cast<std::int8_t>(b[i * step_b] ^ flip);
+      out[i * step_out] = static_cast<std::int8_t>((first > second ? first : second) ^ flip);
+    }
+  });
+}
+
+void quantize_move(const quantize_move_args& args, const part& part) {
+  const std::int64_t x_step = last_step(args.along, 0), out_step = last_step(args.along, 1);
+  const quantize_move_args own = args;  // a copy, since a store of bytes might change what args points to
+  for_each_row(own.along, part, [&](const row_at& at) {
+    const float* x = own.x + at.offset[0];
+    std::int8_t* out = own.out + at.offset[1];
+    for (std::int64_t first = 0; first < at.length; first += kBlock) {
+      std::int8_t block[kBlock];
+      const std::int64_t count = std::min(kBlock, at.length - first);
+      for (std::int64_t i = 0; i < count; ++i)
+        block[i] = static_cast<std::int8_t>(quantize(x[(first + i) * x_step], own.scale, own.limit.lo, own.limit.hi) ^
+                                            own.flip);
+      for (std::int64_t i = 0; i < count; ++i) out[(first + i) * out_step] = block[i];
+    }
+  });
+}
+
+void dequantize_move(const dequantize_move_args& args, const part& part) {
+  const std::int64_t x_step = last_step(args.along, 0), out_step = last_step(args.along, 1);
+  for_each_row(args.along, part, [&](const row_at& at) {
+    const std::int8_t* x = args.x + at.offset[0];
+    float* out = args.out + at.offset[1];
+    for (std::int64_t i = 0; i < at.length; ++i)
+      out[i * out_step] = static_cast<float>(static_cast<std::int8_t>(x[i * x_step] ^ args.flip)) * args.scale;
+  });
+}
+
+void lut_move(const lut_move_args& args, const part& part) {
+  const std::int64_t x_step = last_step(args.along, 0), out_step = last_step(args.along, 1),
+                     table_step = last_step(args.along, 2);
+  const auto flip = static_cast<std::int8_t>(args.flip);
+  for_each_row(args.along, part, [&](const row_at& at) {
+    const std::int8_t *x = args.x + at.offset[0], *table = args.table + at.offset[2];
+    std::int8_t* out = args.out + at.offset[1];
+    for (std::int64_t i = 0; i < at.length; ++i)
+      out[i * out_step] = table[i * table_step + static_cast<std::int8_t>(x[i * x_step] ^ flip) + 128] ^ flip;
+  });
+}
+
+}  // namespace edgekit
