@@ -267,6 +267,7 @@ invocation call_matmul_s8(const site& at) {
   at.need_bounds(own.lo, own.hi);
   args.multiplier = own.multiplier;
   args.limit = {own.lo, own.hi};
+  make.result.flip = make.offset(&args.flip);
   make.result.macs = elements(out) * args.fan_in;
   return make.as_word();
 }

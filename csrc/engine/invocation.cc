@@ -63,7 +63,7 @@ void site::need_eps(double eps) const {
 }
 
 void site::need_reduction(i64 values) const {
-  need(values >= 1 && values <= 131071, "a sum is not over 1 to 131,071 products, which int32 holds");
+  need(values >= 0 && values <= 131071, "a sum is over more than 131,071 products, which int32 does not hold");
 }
 
 void site::need_set(i64 values) const {
