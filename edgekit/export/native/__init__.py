@@ -1,0 +1,1 @@
+"""The native engine's plan (.ekm) of an integer graph."""
