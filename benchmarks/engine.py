@@ -156,7 +156,7 @@ class Bench:
             "ratio": asdict(ratio) if ratio else None,
             "goal": goal,
             "standing": standing(ratio, goal, None if vnni else NO_VNNI),
-            "status": "ok" if ratio else f"no ratio: {report[OWN]['status'] if OWN not in times else 'no peer ran'}",
+            "status": "ok" if ratio else f"no ratio: {OWN if OWN not in times else 'every peer'} was not timed",
         }
 
 

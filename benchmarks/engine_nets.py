@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 REFERENCE, TINY = SHARED / "tools" / "reference_nets.py", SHARED / "data" / "mlperf_tiny"
-ITEMS = 16  # to calibrate with
+ITEMS = 32  # to calibrate with
 Arrays = NDArray[Any]
 
 
