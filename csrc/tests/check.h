@@ -97,16 +97,18 @@ inline unsigned parts_of(const Kernel& kernel) {
   return kernel.flags & kParts ? static_cast<unsigned>(draw(1, 8)) : 1;
 }
 
-// The checks; `full` where a longer sweep exists.
-void products(const Kernel& kernel, bool full);
-void matrices(const Kernel& kernel, bool full);
-void convolutions(const Kernel& kernel, bool full);
-void average_pools(const Kernel& kernel, bool full);
-void largest_pools(const Kernel& kernel, bool full);
-void additions(const Kernel& kernel, bool full);
-void multiplications(const Kernel& kernel, bool full);
-void sums(const Kernel& kernel, bool full);
-void tables(const Kernel& kernel, bool full);
-void quantisations(const Kernel& kernel, bool full);
+// How many shapes of products and convolutions: a tenth of the usual under emulators and sanitizers.
+enum class Sweep { reduced, usual, full };
+
+void products(const Kernel& kernel, Sweep sweep);
+void matrices(const Kernel& kernel, Sweep sweep);
+void convolutions(const Kernel& kernel, Sweep sweep);
+void average_pools(const Kernel& kernel, Sweep sweep);
+void largest_pools(const Kernel& kernel, Sweep sweep);
+void additions(const Kernel& kernel, Sweep sweep);
+void multiplications(const Kernel& kernel, Sweep sweep);
+void sums(const Kernel& kernel, Sweep sweep);
+void tables(const Kernel& kernel, Sweep sweep);
+void quantisations(const Kernel& kernel, Sweep sweep);
 
 }  // namespace edgekit::test

@@ -153,17 +153,18 @@ void pools(const Kernel& kernel) {
 
 }  // namespace
 
-void convolutions(const Kernel& kernel, bool full) {
-  for (int i = 0; i < (full ? 20000 : 1500); ++i) convolution(kernel, some_window(i % 2 == 0), i % 5 == 0);
+void convolutions(const Kernel& kernel, Sweep sweep) {
+  const int count = sweep == Sweep::full ? 20000 : sweep == Sweep::usual ? 1500 : 150;
+  for (int i = 0; i < count; ++i) convolution(kernel, some_window(i % 2 == 0), i % 5 == 0);
   convolution(kernel, {1, 3, 64, 1, {40, 40}, {7, 7}, {2, 2}, {3, 3}, {1, 1}}, false);
   convolution(kernel, {1, 520, 520, 1, {9, 9}, {3, 3}, {1, 1}, {1, 1}, {1, 1}}, false);
 }
 
-void average_pools(const Kernel& kernel, bool) {
+void average_pools(const Kernel& kernel, Sweep) {
   pools<avg_pool_s8_args>(kernel);
 }
 
-void largest_pools(const Kernel& kernel, bool) {
+void largest_pools(const Kernel& kernel, Sweep) {
   pools<max_pool_s8_args>(kernel);
 }
 

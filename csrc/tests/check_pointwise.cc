@@ -50,21 +50,21 @@ void pointwise(
 
 }  // namespace
 
-void additions(const Kernel& kernel, bool) {
+void additions(const Kernel& kernel, Sweep) {
   pointwise<add_s8_args>(kernel, [](const std::int8_t* a, const std::int8_t* b, std::int8_t* out, const broadcast& s) {
     const float ratios[] = {1.0f, 0.5f, 0.3333333f, -1.25f, 1048576.0f, 9.5367431640625e-07f};
     return add_s8_args{a, b, out, s, ratios[draw() % 6], ratios[draw() % 6], some_bounds(), 0};
   });
 }
 
-void multiplications(const Kernel& kernel, bool) {
+void multiplications(const Kernel& kernel, Sweep) {
   pointwise<mul_s8_args>(kernel, [](const std::int8_t* a, const std::int8_t* b, std::int8_t* out, const broadcast& s) {
     const float multipliers[] = {0.01f, 0.5f, 1e-30f, 3e38f};
     return mul_s8_args{a, b, out, s, multipliers[draw() % 4], some_bounds(), 0};
   });
 }
 
-void sums(const Kernel& kernel, bool) {
+void sums(const Kernel& kernel, Sweep) {
   for (int i = 0; i < 300; ++i) {
     const std::int64_t images = draw(1, 3), area = draw(1, 60), channels = draw(1, 200), in = images * area * channels;
     Guarded x(in, 0, true), y(images * channels, 0, true);
@@ -88,7 +88,7 @@ void sums(const Kernel& kernel, bool) {
   }
 }
 
-void tables(const Kernel& kernel, bool) {
+void tables(const Kernel& kernel, Sweep) {
   for (int i = 0; i < 300; ++i) {
     const std::int64_t outer = draw(1, 4), inner = draw(1, 300), gap = draw() & 1 ? draw(0, 20) : 0;
     const std::int64_t size = outer * (inner + gap);
@@ -110,7 +110,7 @@ void tables(const Kernel& kernel, bool) {
   }
 }
 
-void quantisations(const Kernel& kernel, bool) {
+void quantisations(const Kernel& kernel, Sweep) {
   const float odd[] = {0.0f, -0.0f, 1e38f, -1e38f, __builtin_inff(), -__builtin_inff(), __builtin_nanf(""),
                        0.5f, 1.5f,  -2.5f};
   for (int i = 0; i < 300; ++i) {

@@ -47,18 +47,19 @@ void linear(const Kernel& kernel, std::int64_t rows, std::int64_t features, std:
 
 }  // namespace
 
-void products(const Kernel& kernel, bool full) {
-  const std::int64_t most = full ? 48 : 17, deepest = full ? 130 : 67;
+void products(const Kernel& kernel, Sweep sweep) {
+  const bool full = sweep == Sweep::full;
+  const std::int64_t most = full ? 48 : 17, deepest = full ? 130 : 67, stride = sweep == Sweep::reduced ? 11 : 1;
   for (std::int64_t rows = 1; rows <= most; ++rows)
     for (std::int64_t features = 1; features <= most; ++features)
-      for (std::int64_t fan_in = 1; fan_in <= deepest; ++fan_in)
+      for (std::int64_t fan_in = 1 + (rows + features) % stride; fan_in <= deepest; fan_in += stride)
         linear(kernel, rows, features, fan_in, (rows + features + fan_in) % 5 == 0);
   for (const std::int64_t rows : {1, 15, 43})  // weights that do not stay in a cache, and the longest sum
     linear(kernel, rows, 517, 1291, rows == 15);
   linear(kernel, 2, 33, 131071, true);
 }
 
-void matrices(const Kernel& kernel, bool) {
+void matrices(const Kernel& kernel, Sweep) {
   for (int i = 0; i < 600; ++i) {
     const std::int64_t rows = draw(1, 40), fan_in = draw(1, 70), columns = draw(1, 70), outer = draw(1, 3),
                        inner = draw(1, 4);

@@ -2,7 +2,9 @@
 // of every kind, every number of parts, between guard pages, at extremes. Native, and under an emulator of another
 // machine.
 //
-//   kernels_test [--isa ISA] [--op OPERATOR] [--full]      --full: all 299,520 products up to 48 x 48 x 130
+//   kernels_test [--isa ISA] [--op OPERATOR] [--full | --reduced]
+//
+// --full: all 299,520 products up to 48 x 48 x 130; --reduced: fewer shapes, for emulators and sanitizers.
 #include <cstdio>
 #include <cstring>
 #include <string>
@@ -11,7 +13,7 @@
 
 namespace {
 
-using Check = void (*)(const edgekit::Kernel&, bool);
+using Check = void (*)(const edgekit::Kernel&, edgekit::test::Sweep);
 
 Check check_of(const std::string& op) {
   using namespace edgekit::test;
@@ -33,9 +35,10 @@ Check check_of(const std::string& op) {
 int main(int count, char** words) {
   using namespace edgekit;
   std::string isa, op;
-  bool full = false;
+  test::Sweep sweep = test::Sweep::usual;
   for (int i = 1; i < count; ++i) {
-    if (!std::strcmp(words[i], "--full")) full = true;
+    if (!std::strcmp(words[i], "--full")) sweep = test::Sweep::full;
+    if (!std::strcmp(words[i], "--reduced")) sweep = test::Sweep::reduced;
     if (!std::strcmp(words[i], "--isa") && i + 1 < count) isa = words[i + 1];
     if (!std::strcmp(words[i], "--op") && i + 1 < count) op = words[i + 1];
   }
@@ -52,7 +55,7 @@ int main(int count, char** words) {
       return 1;
     }
     const long before = test::checked;
-    check(kernel, full);
+    check(kernel, sweep);
     std::printf("%s: %ld checks\n", kernel.function, test::checked - before);
     ++tested;
   }
