@@ -18,6 +18,8 @@ from edgekit.export.native.view import Buffer, Storage, View, dense_steps
 from edgekit.graph import Graph, edit
 
 s8 = torch.ops.edgekit
+FOURIER = (torch.ops.aten.stft.default, torch.ops.aten.stft.center, torch.ops.aten._fft_r2c.default)
+SPECTRUM_FIX = "Capture the net behind it, and give the plan the features; or export to ONNX."
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,19 @@ def compile_plan(
 
 def _refuse(builder: Builder) -> None:
     unknown = [node for node in builder.fixed.nodes if rule_of(builder, node) is None]
-    if unknown:
-        raise OperatorError(
-            f"a plan has no form for {len(unknown)} calls: {described(unknown)}.",
-            fix="Keep them out of the model, or export to ONNX.",
-        )
+    spectrum = [node for node in unknown if _is_spectrum(node)]
+    others = [node for node in unknown if node not in spectrum]
+    found = [f"a plan has no form for {len(others)} calls: {described(others)}"] if others else []
+    if spectrum:
+        found.append(f"a plan does not hold the log-mel spectrum in front of the net: {described(spectrum)}")
+    if found:
+        fix = "Keep them out of the model, or export to ONNX."
+        raise OperatorError("; ".join(found) + ".", fix=SPECTRUM_FIX if spectrum and not others else fix)
+
+
+def _is_spectrum(node: fx.Node) -> bool:
+    """A Fourier transform, also as the convolution that :mod:`edgekit.data.spectrum` makes of it."""
+    return node.target in FOURIER or edit.short_source(node).startswith("spectrum.py:")
 
 
 @dataclass(frozen=True)
