@@ -13,9 +13,9 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 NATIVE := $(wildcard csrc/*.cc csrc/*.h csrc/*.def csrc/cpu/*.cc csrc/cpu/*.h csrc/include/*.h)
-CLANG_FORMAT_FILES := $(filter %.cc %.h,$(NATIVE))
+CLANG_FORMAT_FILES := $(filter %.cc %.h,$(NATIVE)) $(wildcard benchmarks/native/*)
 
-.PHONY: demo test test-all lint format install clean
+.PHONY: demo test test-all lint format install native native-aarch64 sanitize fuzz clean
 
 demo: install
 	$(BIN)/edgekit run digits -o runs/demo --fresh
@@ -49,6 +49,33 @@ install: .venv/installed
 	$(PIP) install -c constraints.txt setuptools wheel pybind11
 	$(PIP) install -c constraints.txt --no-build-isolation -e ".[dev]"
 	@touch $@
+
+# The engine by CMake, with its native tests and the examples built from what it installs: here, and for aarch64 under
+# an emulator. Debian: apt-get install cmake pkg-config; g++-aarch64-linux-gnu qemu-user-static.
+CMAKE_BUILD = cmake --build $(1) -j 2 && cd $(1) && ctest --output-on-failure
+
+native:
+	cmake -S csrc -B build/native
+	$(call CMAKE_BUILD,build/native)
+
+native-aarch64:
+	cmake -S csrc -B build/aarch64 -DCMAKE_TOOLCHAIN_FILE=$(CURDIR)/csrc/cmake/aarch64-linux-gnu.cmake
+	$(call CMAKE_BUILD,build/aarch64)
+
+# The native tests under the address, undefined-behaviour and thread sanitizers.
+sanitize:
+	cmake -S csrc -B build/asan -DEDGEKIT_SANITIZE=address,undefined
+	$(call CMAKE_BUILD,build/asan)
+	cmake -S csrc -B build/tsan -DEDGEKIT_SANITIZE=thread
+	$(call CMAKE_BUILD,build/tsan)
+
+# What reads plans, on damaged ones, for FUZZ_SECONDS; the line coverage of the verifier at the end. Debian: apt-get
+# install clang libclang-rt-dev llvm.
+FUZZ_SECONDS ?= 600
+fuzz:
+	cmake -S csrc -B build/fuzz -DCMAKE_CXX_COMPILER=clang++ -DEDGEKIT_FUZZ=ON -DEDGEKIT_SANITIZE=address,undefined -DEDGEKIT_COVERAGE=ON
+	cmake --build build/fuzz -j 2 --target fuzz_plan write_plans
+	csrc/fuzz/run build/fuzz $(FUZZ_SECONDS)
 
 clean:
 	rm -rf build dist *.egg-info edgekit/_C.*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis

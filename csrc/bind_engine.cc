@@ -39,6 +39,12 @@ void check(const ek_error& error) {
   throw engine_error(error);
 }
 
+// Names come from a file: whatever is not UTF-8 in them is replaced.
+py::object text(const char* bytes) {
+  return py::reinterpret_steal<py::object>(
+      PyUnicode_DecodeUTF8(bytes, static_cast<py::ssize_t>(std::strlen(bytes)), "replace"));
+}
+
 py::dtype dtype_of(ek_type type) {
   constexpr const char* kNames[] = {"int8", "uint8", "int16", "int32", "int64", "float32", "bool"};
   return py::dtype(kNames[type]);
@@ -84,7 +90,7 @@ class Engine {
   py::list ports(bool input) const {
     py::list result;
     for (const ek_tensor_info& info : infos(input))
-      result.append(py::dict("name"_a = info.name, "dtype"_a = dtype_of(info.type),
+      result.append(py::dict("name"_a = text(info.name), "dtype"_a = dtype_of(info.type),
                              "shape"_a = py::tuple(py::cast(shape_of(info))), "scale"_a = info.scale));
     return result;
   }
@@ -116,8 +122,8 @@ class Engine {
       ek_error error;
       ek_model_operation(model_.get(), i, &info, &error);
       check(error);
-      result.append(py::dict("name"_a = info.name, "kind"_a = info.kind, "kernel"_a = info.kernel,
-                             "reason"_a = info.reason, "source"_a = info.source, "macs"_a = info.macs));
+      result.append(py::dict("name"_a = text(info.name), "kind"_a = text(info.kind), "kernel"_a = text(info.kernel),
+                             "reason"_a = text(info.reason), "source"_a = text(info.source), "macs"_a = info.macs));
     }
     return result;
   }
@@ -242,7 +248,7 @@ void bind_engine(py::module_& m) {
     try {
       if (pending) std::rethrow_exception(pending);
     } catch (const engine_error& why) {
-      const py::tuple arguments = py::make_tuple(static_cast<int>(why.error.status), why.error.message);
+      const py::tuple arguments = py::make_tuple(static_cast<int>(why.error.status), text(why.error.message));
       PyErr_SetObject(error_type.ptr(), arguments.ptr());
     }
   });

@@ -90,13 +90,12 @@ class Plan:
         return View(dtype, kind, begin, count, tuple(size), dense(size), 0, scale)
 
     def spaced(self, size: Sequence[int], dtype: str = "int8", scale: float = 0.0) -> View:
-        """Steps with room between: the first dimension outside, the last one inside and dense."""
+        """Steps with room between, but none in front for the padding of an image: that would have to be zeros."""
         if not size:
             return self.region(size, dtype, scale=scale)
         padded = [one + 2 for one in size[:-1]] + [size[-1] + 3]
         room = self.region(padded, dtype)
-        first = sum(room.step) * np.dtype(dtype).itemsize
-        return room.of(size, room.step, first, scale)
+        return room.of(size, room.step, np.dtype(dtype).itemsize, scale)
 
     def framed(self, size: Sequence[int], pads: Sequence[int], scale: float = 0.0) -> View:
         """An image [N, H, W, C] with room for (top, left, bottom, right) around it."""

@@ -1,5 +1,6 @@
 // sum_s8 for AVX-512, where neighbours in memory are kept: 64 of them at a time. Fewer than 2^24 bytes fit int32.
 #include "../part.h"
+#include "../plain.h"
 #include "../vnni.h"
 
 #if defined(__x86_64__)
@@ -35,8 +36,7 @@ EDGEKIT_VNNI_TARGET void neighbours(const sum_s8_args& args, std::int64_t at, st
 }  // namespace
 
 const char* sum_s8_avx512vnni_refuses(const sum_s8_args& args) {
-  const int last = args.kept.dims - 1;
-  return last >= 0 && args.kept.step[last] == 1 ? nullptr : "what is kept does not lie side by side";
+  return plain::sum_refuses(args);
 }
 
 void sum_s8_avx512vnni(const sum_s8_args& args, const part& part) {

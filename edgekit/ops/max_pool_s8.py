@@ -88,5 +88,5 @@ OP = OpSpec(
     shape=shape,
     cases=cases,
     cost=cost,
-    tiers=("ref", "avx512vnni"),
+    tiers=("ref", "avx2", "avx512vnni", "neondot"),
 )

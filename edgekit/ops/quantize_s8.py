@@ -69,5 +69,5 @@ OP = OpSpec(
     shape=shape,
     cases=cases,
     cost=cost,
-    tiers=("ref", "avx512vnni", "triton"),
+    tiers=("ref", "avx2", "avx512vnni", "neondot", "triton"),
 )

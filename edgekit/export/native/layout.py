@@ -136,7 +136,7 @@ def _widen(layout: Layout, node: fx.Node, pads: Margins) -> None:
 def _is_line_view(fixed: Fixed, node: fx.Node) -> bool:
     """Whether a call makes a row of a line or the reverse: [N, C, L] and [N, C, 1, L]."""
     there = node.target in (aten.unsqueeze.default, aten.squeeze.dim) and node.args[1] == 2
-    return there and {len(fixed.sizes(node)), len(fixed.sizes(edit.input_node(node)))} == {3, 4}
+    return bool(there) and {len(fixed.sizes(node)), len(fixed.sizes(edit.input_node(node)))} == {3, 4}
 
 
 def _is_same_image(fixed: Fixed, source: fx.Node, node: fx.Node) -> bool:

@@ -1,0 +1,18 @@
+// add_s8 for NEON: the plain loops of plain.h, which the compiler makes vectors of.
+#include "../plain.h"
+
+#if defined(__aarch64__)
+
+namespace edgekit {
+
+void add_s8_neondot(const add_s8_args& args, const part& part) {
+  for_each_row_of(args.shape, part,
+                  [&args](std::int64_t a, std::int64_t b, std::int64_t out, std::int64_t length, std::int64_t step_a,
+                          std::int64_t step_b) {
+                    plain::add_row(args, args.a + a, args.b + b, args.out + out, length, step_a, step_b);
+                  });
+}
+
+}  // namespace edgekit
+
+#endif
