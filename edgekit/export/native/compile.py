@@ -58,9 +58,8 @@ def compile_plan(
     _refuse(builder)
     held = _states(builder, states or {})
     _inputs(builder, held)
-    absorbed = {node for chain in builder.layout.sums.values() for node in chain}
     for node in fixed.nodes:
-        if node not in absorbed and node not in builder.finished:
+        if node not in builder.layout.absorbed and node not in builder.finished:
             builder.node = node
             rule = rule_of(builder, node)
             assert rule is not None
@@ -73,7 +72,8 @@ def compile_plan(
 
 
 def _refuse(builder: Builder) -> None:
-    unknown = [node for node in builder.fixed.nodes if rule_of(builder, node) is None]
+    own = [node for node in builder.fixed.nodes if node not in builder.layout.absorbed]
+    unknown = [node for node in own if rule_of(builder, node) is None]
     spectrum = [node for node in unknown if _is_spectrum(node)]
     others = [node for node in unknown if node not in spectrum]
     found = [f"a plan has no form for {len(others)} calls: {described(others)}"] if others else []

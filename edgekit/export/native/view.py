@@ -14,7 +14,6 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-
 Content = bytes
 
 
