@@ -12,8 +12,9 @@ TORCH_INDEX ?=
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-NATIVE := $(wildcard csrc/*.cc csrc/*.h csrc/*.def csrc/cpu/*.cc csrc/cpu/*.h csrc/include/*.h)
-CLANG_FORMAT_FILES := $(filter %.cc %.h,$(NATIVE))
+NATIVE := $(wildcard csrc/*.cc csrc/*.h csrc/*.def csrc/cpu/*.cc csrc/cpu/*.h csrc/include/*.h \
+	csrc/engine/*.cc csrc/engine/*.h csrc/engine/*.def csrc/fuzz/*.cc)
+CLANG_FORMAT_FILES := $(filter %.cc %.h,$(NATIVE)) $(wildcard benchmarks/native/*)
 
 .PHONY: demo test test-all lint format install native native-aarch64 sanitize fuzz clean
 

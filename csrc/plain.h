@@ -82,17 +82,30 @@ EDGEKIT_PLAIN void each_window(const Args& args, extent dilation, const part& pa
   }
 }
 
+// The larger of each of `kBlock` pairs, or of the first `count`. A loop of known length becomes vectors.
+EDGEKIT_PLAIN void keep_larger(std::int8_t (&largest)[kBlock], const std::int8_t* x, int count) {
+  if (count == kBlock) {
+    for (int c = 0; c < kBlock; ++c) largest[c] = largest[c] > x[c] ? largest[c] : x[c];
+  } else {
+    for (int c = 0; c < count; ++c) largest[c] = largest[c] > x[c] ? largest[c] : x[c];
+  }
+}
+
 EDGEKIT_PLAIN void max_pool(const max_pool_s8_args& args, const part& part) {
+  const std::int64_t row_step = args.dilation.height * args.x_step.row,
+                     column_step = args.dilation.width * args.x_step.column, channels = args.channels;
   each_window(args, args.dilation, part,
-              [&args](const std::int8_t* x, std::int8_t* out, const taps& rows, const taps& columns, std::int64_t,
-                      std::int64_t) __attribute__((always_inline)) {
-                std::fill_n(out, args.channels, std::int8_t{-128});
-                for (std::int64_t row = rows.begin; row < rows.end; ++row)
-                  for (std::int64_t column = columns.begin; column < columns.end; ++column) {
-                    const std::int8_t* __restrict from = x + row * args.dilation.height * args.x_step.row +
-                                                         column * args.dilation.width * args.x_step.column;
-                    for (std::int64_t c = 0; c < args.channels; ++c) out[c] = out[c] > from[c] ? out[c] : from[c];
-                  }
+              [=](const std::int8_t* x, std::int8_t* out, const taps& rows, const taps& columns, std::int64_t,
+                  std::int64_t) __attribute__((always_inline)) {
+                for (std::int64_t first = 0; first < channels; first += kBlock) {
+                  const int count = static_cast<int>(std::min<std::int64_t>(channels - first, kBlock));
+                  std::int8_t largest[kBlock];
+                  std::fill_n(largest, kBlock, std::int8_t{-128});
+                  for (std::int64_t row = rows.begin; row < rows.end; ++row)
+                    for (std::int64_t column = columns.begin; column < columns.end; ++column)
+                      keep_larger(largest, x + row * row_step + column * column_step + first, count);
+                  std::copy_n(largest, count, out + first);
+                }
               });
 }
 

@@ -10,15 +10,10 @@
 
 #if defined(__x86_64__)
 
-#include <immintrin.h>
-
 #include <algorithm>
 #include <cstring>
 
-#include "residual.h"
-
-#define EDGEKIT_AVX2_TARGET __attribute__((target("avx2,fma")))
-#define EDGEKIT_AVX2 EDGEKIT_AVX2_TARGET __attribute__((always_inline)) inline
+#include "avx2.h"
 
 // As in product_avx512vnni.cc: it would put sums on the stack.
 #if defined(__GNUC__) && !defined(__clang__)
@@ -69,45 +64,23 @@ EDGEKIT_AVX2 __m256i pair_at(const std::int16_t* x) {
   return _mm256_set1_epi32(two);
 }
 
-// What a sum goes through on its way to a byte.
-struct Finish {
-  __m256 lo, hi, ratio, x_ratio, sum_lo, sum_hi;
-  bool first;
-};
-
-EDGEKIT_AVX2 __m256 clamp(__m256 value, __m256 lo, __m256 hi) {
-  return _mm256_min_ps(_mm256_max_ps(value, lo), hi);
-}
-
-// rne(float32(sum) * multiplier) within the bounds; where `other` is given, the sum with its eight bytes at their
-// scale.
-EDGEKIT_AVX2 __m256i scale(__m256i sum, __m256 multiplier, const std::int8_t* other, const Finish& finish) {
-  const __m256 product = _mm256_mul_ps(_mm256_cvtepi32_ps(sum), multiplier);
-  const __m256i y = _mm256_cvtps_epi32(clamp(product, finish.lo, finish.hi));
-  if (!other) return y;
-  const __m256 own = _mm256_cvtepi32_ps(y);
-  const __m256 x = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(other))));
-  const __m256 both = finish.first ? _mm256_fmadd_ps(x, finish.x_ratio, _mm256_mul_ps(own, finish.ratio))
-                                   : _mm256_fmadd_ps(own, finish.ratio, _mm256_mul_ps(x, finish.x_ratio));
-  return _mm256_cvtps_epi32(clamp(both, finish.sum_lo, finish.sum_hi));
+EDGEKIT_AVX2 __m256i eight(const std::int8_t* x) {
+  return _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(x)));
 }
 
 EDGEKIT_AVX2 void finish_pixel(__m256i low, __m256i high, const float* multiplier, std::uint8_t* out,
                                const std::uint8_t* added, const Finish& finish, int count) {
-  std::int8_t copy[kBlock];  // of what is added, where fewer than sixteen may be read
-  const auto* other = reinterpret_cast<const std::int8_t*>(added);
-  if (added && count < kBlock) other = static_cast<const std::int8_t*>(std::memcpy(copy, added, count));
-  const __m256i y0 = scale(low, _mm256_loadu_ps(multiplier), other, finish);
-  const __m256i y1 = scale(high, _mm256_loadu_ps(multiplier + 8), other ? other + 8 : nullptr, finish);
-  const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(y0, y1), 0xd8);
-  const __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
-  if (count == kBlock) {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(out), bytes);
-  } else {
-    std::int8_t all[kBlock];
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(all), bytes);
-    std::memcpy(out, all, count);
+  __m256i other[2] = {};
+  if (added) {
+    std::int8_t copy[kBlock];  // where fewer than sixteen may be read
+    const auto* x = reinterpret_cast<const std::int8_t*>(added);
+    if (count < kBlock) x = static_cast<const std::int8_t*>(std::memcpy(copy, x, count));
+    other[0] = eight(x);
+    other[1] = eight(x + 8);
   }
+  const __m256i y0 = scale(low, _mm256_loadu_ps(multiplier), added ? &other[0] : nullptr, finish);
+  const __m256i y1 = scale(high, _mm256_loadu_ps(multiplier + 8), added ? &other[1] : nullptr, finish);
+  store(out, _mm256_permute4x64_epi64(_mm256_packs_epi32(y0, y1), 0xd8), count);
 }
 
 template <int kPixels>
@@ -118,11 +91,10 @@ EDGEKIT_AVX2_TARGET void tile(std::int64_t pairs, const std::uint8_t* block, con
 #pragma GCC unroll 6
   for (int m = 0; m < kPixels; ++m)
 #pragma GCC unroll 2
-    for (int v = 0; v < 2; ++v) sum[m][v] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block + v * 32));
+    for (int v = 0; v < 2; ++v) sum[m][v] = load(block + v * 32);
   const std::uint8_t* weight = block + kBlock * 8;
   for (std::int64_t pair = 0; pair < pairs; ++pair, weight += 64) {
-    const __m256i w0 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(weight)),
-                  w1 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(weight + 32));
+    const __m256i w0 = load(weight), w1 = load(weight + 32);
 #pragma GCC unroll 6
     for (int m = 0; m < kPixels; ++m) {
       const __m256i two = pair_at(x + (m * pairs + pair) * 2);
@@ -138,20 +110,6 @@ EDGEKIT_AVX2_TARGET void tile(std::int64_t pairs, const std::uint8_t* block, con
 using Tile = void (*)(std::int64_t, const std::uint8_t*, const std::int16_t*, std::uint8_t* const*,
                       const std::uint8_t* const*, const Finish&, int);
 constexpr Tile kTiles[kRows] = {tile<1>, tile<2>, tile<3>, tile<4>, tile<5>, tile<6>};
-
-EDGEKIT_AVX2 __m256 all(int value) {
-  return _mm256_set1_ps(static_cast<float>(value));
-}
-
-EDGEKIT_AVX2 Finish finish_of(const bounds& limit, const residual& added) {
-  return {all(limit.lo),
-          all(limit.hi),
-          _mm256_set1_ps(added.ratio),
-          _mm256_set1_ps(added.x_ratio),
-          all(added.limit.lo),
-          all(added.limit.hi),
-          added.first};
-}
 
 // Pixels [begin, end), at most those of a chunk, times blocks [first, last).
 EDGEKIT_AVX2_TARGET void chunk(const Product& product, const void* packed, const Finish& finish, bool adds,

@@ -1,29 +1,12 @@
 // Arrays as numpy and torch have them for kernels that want another layout: copied in, run, copied back.
 #include <algorithm>
-#include <vector>
 
+#include "buffer.h"
 #include "dispatch.h"
 
 namespace edgekit {
 
 namespace {
-
-constexpr std::size_t kLine = 64;
-
-// Bytes that begin on a line of the cache, with a line behind them that a kernel may read.
-class Buffer {
- public:
-  explicit Buffer(std::size_t bytes, std::uint8_t value = 0) : memory_(bytes + 2 * kLine, value) {
-    const auto address = reinterpret_cast<std::uintptr_t>(memory_.data());
-    begin_ = memory_.data() + (kLine - address % kLine) % kLine;
-  }
-
-  std::int8_t* bytes() { return reinterpret_cast<std::int8_t*>(begin_); }
-
- private:
-  std::vector<std::uint8_t> memory_;
-  std::uint8_t* begin_;
-};
 
 std::uint8_t flip_of(const Kernel& kernel) {
   return kernel.flags & kBiased ? 0x80 : 0;
@@ -78,11 +61,6 @@ void run_channels_last(const Kernel& kernel, const Args& args) {
 }
 
 }  // namespace
-
-void call(const Kernel& kernel, const void* args) {
-  Buffer scratch(kernel.scratch(args));
-  kernel.call(args, part{0, 1, scratch.bytes()});
-}
 
 void run_as(const Kernel& kernel, const linear_s8_args& args) {
   if (!(kernel.flags & (kBiased | kPacked))) return call(kernel, &args);

@@ -176,16 +176,30 @@ def export(
     graph: GraphArgument,
     out: Output,
     target: Annotated[
-        str, typer.Option(help="onnxruntime, tensorrt-10.3, tensorrt-10 or tensorrt-11.")
+        str, typer.Option(help="onnxruntime, tensorrt-10.3, tensorrt-10, tensorrt-11, or native for a .ekm plan.")
     ] = "onnxruntime",
+    shape: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=1x3x32x32", help="Of an input of a plan; a batch of 1 without.")
+    ] = None,
+    state: Annotated[
+        list[str] | None, typer.Option(metavar="INPUT=OUTPUT", help="An output that a plan keeps for its next run.")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of the inputs that the file is checked on.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Write an ONNX file for a target and check that it computes what the graph does."""
-    from edgekit.export import export_onnx
+    """Write a file for a target and check that it computes what the graph does."""
+    from edgekit.export import export_native, export_onnx
     from edgekit.graph import Graph
 
     _writable(out)
+    if target == "native":
+        shapes = {name: [int(size) for size in sizes.split("x")] for name, sizes in _pairs(shape)}
+        plan = export_native(Graph.load(graph), out, shapes or None, states=dict(_pairs(state)), seed=seed)
+        text = f"{out}: {plan.bytes:,} bytes, arena {plan.arena_bytes:,} (least {plan.least_bytes:,}), {plan.validated}"
+        _emit(plan.to_json(), as_json, lambda: text)
+        return
+    if shape or state:
+        raise UsageError("--shape and --state belong to --target native.")
     report = export_onnx(Graph.load(graph), out, target, seed=seed)
     found = report.validation
     text = f"{out}: opset {report.opset}, {report.bytes:,} bytes"
@@ -195,7 +209,7 @@ def export(
 
 @app.command()
 def bench(
-    artefact: Annotated[Path, typer.Argument(help="An .onnx file or a saved graph.")],
+    artefact: Annotated[Path, typer.Argument(help="A plan (.ekm), an .onnx file or a saved graph.")],
     against: Annotated[Path | None, typer.Option(help="A second artefact, timed in turn with the first.")] = None,
     threads: Threads = 1,
     warmup: Annotated[int, typer.Option(help="Calls before the first timed one.")] = 10,
@@ -384,6 +398,14 @@ def _global(
 
 def _overrides(values: list[str] | None, seed: int | None) -> list[str]:
     return [*(values or []), *([f"seed={seed}"] if seed is not None else [])]
+
+
+def _pairs(values: list[str] | None) -> list[tuple[str, str]]:
+    """``a=b`` as pairs."""
+    for value in values or []:
+        if value.count("=") != 1:
+            raise UsageError(f"{value} is not NAME=VALUE.")
+    return [(value.split("=")[0], value.split("=")[1]) for value in values or []]
 
 
 def _one_of(name: str, value: Any, other_name: str, other: Any) -> Any:

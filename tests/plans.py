@@ -13,6 +13,16 @@ TYPES = ("int8", "uint8", "int16", "int32", "int64", "float32", "bool")
 ARENA, CONSTANT, STATE, INPUT, OUTPUT = range(5)
 NONE = 0xFFFFFFFF
 HEADER, TENSOR, OPERATION = struct.Struct("<8s2IQ2Q12Q2I2Q"), struct.Struct("<4I3QfI8q8q"), struct.Struct("<8I")
+CONV = {
+    "stride_height": 1,
+    "stride_width": 1,
+    "dilation_height": 1,
+    "dilation_width": 1,
+    "groups": 1,
+    "lo": -128,
+    "hi": 127,
+}
+PADS = {"pad_top": 1, "pad_left": 1, "pad_bottom": 1, "pad_right": 1}
 MAGIC = b"\x89EKM\r\n\x1a\n"
 
 
@@ -90,13 +100,12 @@ class Plan:
         return View(dtype, kind, begin, count, tuple(size), dense(size), 0, scale)
 
     def spaced(self, size: Sequence[int], dtype: str = "int8", scale: float = 0.0) -> View:
-        """Steps with room between: the first dimension outside, the last one inside and dense."""
+        """Steps with room between, but none in front for the padding of an image: that would have to be zeros."""
         if not size:
             return self.region(size, dtype, scale=scale)
         padded = [one + 2 for one in size[:-1]] + [size[-1] + 3]
         room = self.region(padded, dtype)
-        first = sum(room.step) * np.dtype(dtype).itemsize
-        return room.of(size, room.step, first, scale)
+        return room.of(size, room.step, np.dtype(dtype).itemsize, scale)
 
     def framed(self, size: Sequence[int], pads: Sequence[int], scale: float = 0.0) -> View:
         """An image [N, H, W, C] with room for (top, left, bottom, right) around it."""
@@ -105,7 +114,9 @@ class Plan:
         room = self.region((n, h + top + bottom, w + left + right, c))
         return room.of(size, room.step, top * room.step[1] + left * room.step[2], scale)
 
-    def add(self, kind: str, inputs: Sequence[View | None], outputs: Sequence[View], flags: int = 0, **attributes: Any) -> None:
+    def add(
+        self, kind: str, inputs: Sequence[View | None], outputs: Sequence[View], flags: int = 0, **attributes: Any
+    ) -> None:
         self.operations.append((kind, list(inputs), list(outputs), attributes, flags))
 
     def bytes(self) -> bytes:

@@ -1,4 +1,4 @@
-"""The native engine on plans made by hand: every kind against its reference, in every layout that a plan may ask for."""
+"""The native engine on plans made by hand: every kind against its reference, in every layout that a plan may use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from plans import Plan, View, dense
+from plans import Plan
 
 from edgekit.ops import OPS, OpSpec
 from edgekit.ops.spec import Case, results
@@ -44,7 +44,11 @@ def images(tensor: torch.Tensor) -> np.ndarray:
 
 
 def window(args: Sequence[Any], names: Sequence[str]) -> dict[str, int]:
-    return {f"{name}_{axis}": arg[i] for name, arg in zip(names, args, strict=True) for i, axis in enumerate(("height", "width"))}
+    return {
+        f"{name}_{axis}": arg[i]
+        for name, arg in zip(names, args, strict=True)
+        for i, axis in enumerate(("height", "width"))
+    }
 
 
 def bounds(args: Sequence[Any], at: int) -> dict[str, int]:
@@ -61,13 +65,19 @@ def conv2d(args: tuple[Any, ...], out: torch.Tensor) -> Call:
 
 def conv_transpose2d(args: tuple[Any, ...], out: torch.Tensor) -> Call:
     x, weight, bias, multiplier, stride, padding, _, groups, dilation = args[:9]
-    own = window((stride, dilation), ("stride", "dilation")) | {"pad_top": padding[0], "pad_left": padding[1], "groups": groups}
+    own = window((stride, dilation), ("stride", "dilation")) | {
+        "pad_top": padding[0],
+        "pad_left": padding[1],
+        "groups": groups,
+    }
     constants = [array(weight), array(bias), array(multiplier)]
     return Call("conv_transpose2d_s8", [images(x)], constants, [images(out)], own | bounds(args, 9))
 
 
 def linear(args: tuple[Any, ...], out: torch.Tensor) -> Call:
-    return Call("linear_s8", [array(args[0])], [array(one) for one in args[1:4]], [array(out)], bounds(args, 4), spaced=False)
+    return Call(
+        "linear_s8", [array(args[0])], [array(one) for one in args[1:4]], [array(out)], bounds(args, 4), spaced=False
+    )
 
 
 def matmul(args: tuple[Any, ...], out: torch.Tensor) -> Call:
@@ -127,7 +137,14 @@ def rms_norm(args: tuple[Any, ...], out: torch.Tensor) -> Call:
     x, gain, scale, eps = args
     rows = (-1, gain.numel())
     own = {"input_scale": scale, "eps": eps}
-    return Call("rms_norm_s8", [array(x).reshape(rows)], [array(gain).reshape(-1)], [array(out).reshape(rows)], own, spaced=False)
+    return Call(
+        "rms_norm_s8",
+        [array(x).reshape(rows)],
+        [array(gain).reshape(-1)],
+        [array(out).reshape(rows)],
+        own,
+        spaced=False,
+    )
 
 
 def l2_norm(args: tuple[Any, ...], out: torch.Tensor) -> Call:

@@ -11,12 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from plans import HEADER, OPERATION, TENSOR, Plan, View
+from plans import CONV, HEADER, OPERATION, PADS, TENSOR, Plan, View
 
 native = pytest.importorskip("edgekit._C", reason="the extension is not built")
 LAYOUT = native.plan_layout()
-CONV = {"stride_height": 1, "stride_width": 1, "dilation_height": 1, "dilation_width": 1, "groups": 1, "lo": -128, "hi": 127}
-PADS = {"pad_top": 1, "pad_left": 1, "pad_bottom": 1, "pad_right": 1}
 
 
 def constants(plan: Plan, weight: tuple[int, ...], channels: int) -> list[View]:
@@ -54,7 +52,12 @@ def net() -> Plan:
     state = plan.region((2, 8), kind=2)
     plan.add("choose_s8", [taken, state], [mixed], least=0)
     plan.add("copy", [mixed], [state])
-    plan.add("softmax_s8", [mixed, plan.constant(np.arange(256, dtype=np.int32)[::-1] * 1000)], [probabilities], output_scale=1 / 127)
+    plan.add(
+        "softmax_s8",
+        [mixed, plan.constant(np.arange(256, dtype=np.int32)[::-1] * 1000)],
+        [probabilities],
+        output_scale=1 / 127,
+    )
     plan.add("dequantize", [mixed], [floats])
     return plan
 
@@ -129,7 +132,11 @@ def test_writes_that_harm_are_refused() -> None:
         one.step = (0, 0, 8, 1)
 
     def over_its_input(plan: Plan) -> None:
-        plan.operations[2] = (*plan.operations[2][:2], [plan.operations[0][2][0].of((1, 6, 6, 8), (0, 8, 1, 1))], *plan.operations[2][3:])
+        plan.operations[2] = (
+            *plan.operations[2][:2],
+            [plan.operations[0][2][0].of((1, 6, 6, 8), (0, 8, 1, 1))],
+            *plan.operations[2][3:],
+        )
 
     def constant(plan: Plan) -> None:
         plan.operations[7][2][0] = plan.constant(np.zeros((4, 8), np.int8))
@@ -167,7 +174,7 @@ def test_another_major_and_an_unknown_operation_are_unsupported() -> None:
 
 def test_every_cut_is_refused() -> None:
     plan = net().bytes()
-    for length in [*range(0, HEADER.size + 2), *range(HEADER.size, len(plan), 97)]:
+    for length in [*range(HEADER.size + 2), *range(HEADER.size, len(plan), 97)]:
         with pytest.raises(native.EngineError):
             native.Engine(plan[:length])
 
@@ -185,7 +192,9 @@ def mutated(plan: bytes, number: int) -> bytes:
         else:
             width = chance.choice((4, 8))
             at -= at % width
-            value = chance.choice((0, 1, 2, 3, 7, 64, 255, 256, 1 << 20, 1 << 31, (1 << 32) - 1, 1 << 62, (1 << 63) - 1))
+            value = chance.choice(
+                (0, 1, 2, 3, 7, 64, 255, 256, 1 << 20, 1 << 31, (1 << 32) - 1, 1 << 62, (1 << 63) - 1)
+            )
             content[at : at + width] = (value % (1 << (8 * width))).to_bytes(width, "little")
     return bytes(content)
 
@@ -195,7 +204,9 @@ def test_corrupted_plans_are_refused_or_harmless() -> None:
     code = "import test_engine_plan_broken as t; t.survive(4000)"
     folder = Path(__file__).parent
     path = f"{folder}:{folder.parent}"
-    done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": path}, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": path}, capture_output=True, text=True, timeout=280
+    )
     assert done.returncode == 0, done.stderr[-2000:]
 
 
@@ -208,11 +219,14 @@ def survive(count: int) -> None:
             continue
         try:
             engine = native.Engine(content, threads=1 + number % 2)
-            ports = [np.zeros(port["shape"], port["dtype"]) for port in engine.inputs() if np.prod(port["shape"]) < 1 << 20]
+            ports = [
+                np.zeros(port["shape"], port["dtype"]) for port in engine.inputs() if np.prod(port["shape"]) < 1 << 20
+            ]
             engine.run(ports)
             ran += 1
         except native.EngineError as error:
-            assert error.args[1], error
+            if not error.args[1]:
+                raise
     assert ran > count // 50, ran
     assert TENSOR.size == LAYOUT["tensor"]
     assert OPERATION.size == LAYOUT["operation"]

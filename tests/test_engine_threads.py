@@ -13,12 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from plans import Plan, View
+from plans import CONV, PADS, Plan, View
 
 native = pytest.importorskip("edgekit._C", reason="the extension is not built")
 LAYOUT = native.plan_layout()
-CONV = {"stride_height": 1, "stride_width": 1, "dilation_height": 1, "dilation_width": 1, "groups": 1, "lo": -128, "hi": 127}
-PADS = {"pad_top": 1, "pad_left": 1, "pad_bottom": 1, "pad_right": 1}
 SIZE, CHANNELS = 24, 32
 
 
@@ -32,7 +30,7 @@ def constants(plan: Plan, seed: int, *weight: int) -> list[View]:
 
 
 def net() -> Plan:
-    """Large enough that threads share its operations; two branches that may run beside each other; serial ones between."""
+    """Large enough that threads share its operations; two branches beside each other; serial ones between."""
     plan = Plan(LAYOUT)
     image, result = plan.input((1, 3, SIZE, SIZE), "float32"), plan.output((1, 10), "float32")
     x = plan.framed((1, SIZE, SIZE, 3), (1, 1, 1, 1), scale=0.02)

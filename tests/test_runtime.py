@@ -217,7 +217,7 @@ def test_a_missing_runtime_is_named_with_its_cure(two_inputs: Path, monkeypatch:
 
 def test_loading_onnx_does_not_import_torch(two_inputs: Path) -> None:
     code = "import sys; from edgekit.runtime import load; load(sys.argv[1]); assert 'torch' not in sys.modules"
-    root = str(Path(runtime.__file__).parents[1])
+    root = str(Path(runtime.__file__).parents[2])
     subprocess.run([sys.executable, "-c", code, str(two_inputs)], check=True, env={**os.environ, "PYTHONPATH": root})
 
 

@@ -70,12 +70,10 @@ invocation call_lut_s8(const site& at) {
   at.need_s8({&x, &out});
   at.need(same_sizes(x, out), "x and out have different sizes");
   at.need(axis >= -1 && axis < i64{x.dims}, "its axis is not a dimension of x");
-  at.need(at.in(1).element == plan::type::s8, "its table is not s8");
-  if (axis < 0) {
-    at.need_constant(1, plan::type::s8, {256});
-  } else {
-    at.need_constant(1, plan::type::s8, {x.size[axis], 256});
-  }
+  const tensor& table = at.in(1);
+  at.need(table.kind == plan::storage::constant && table.element == plan::type::s8 && is_dense(table),
+          "its table is not a dense constant of s8");
+  at.need(elements(table) == 256 * (axis < 0 ? 1 : x.size[axis]), "its table does not hold 256 values for each index");
   const grid along = lut_grid(at, axis);
   maker<lut_s8_args> make(at);
   const bool fits = axis < 0 ? as_rows(along, make.args) : as_channels(x, out, static_cast<u32>(axis), make.args);

@@ -125,8 +125,9 @@ class maker {
 
  private:
   void note(void* field, const tensor& view, const tensor& touched, bool written) {
-    // Not null, so that a kernel asked whether it takes these sees what is there.
-    const std::uintptr_t placeholder = plan::kAlignment;
+    // Not null, so that a kernel asked whether it takes these sees what is there; in the middle of what can be
+    // addressed, so that no step from it wraps.
+    const std::uintptr_t placeholder = UINTPTR_MAX / 2 + 1;
     std::memcpy(field, &placeholder, sizeof placeholder);
     result.pointers.push_back({offset(field), view, touched, written});
     result.bytes += static_cast<i64>(range_of(touched).end - range_of(touched).begin);

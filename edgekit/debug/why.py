@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator
+from typing import overload
 
 import torch
 from torch import Tensor, fx
@@ -17,19 +18,28 @@ from edgekit.fuse.work import DEQUANTIZE
 from edgekit.graph import Graph, cost, edit, kinds, notes, patterns
 from edgekit.options import QuantConfig
 from edgekit.quant import prepare
+from edgekit.runtime import Layer, NativeRunner
 
 
-def explain(graph: Graph, config: QuantConfig | None = None) -> Explanation:
-    """Say of every tensor whether it is held in INT8, at which scale, what carries it, and why.
+@overload
+def explain(graph: Graph, config: QuantConfig | None = None) -> Explanation: ...
+@overload
+def explain(graph: NativeRunner) -> tuple[Layer, ...]: ...
+def explain(graph: Graph | NativeRunner, config: QuantConfig | None = None) -> Explanation | tuple[Layer, ...]:
+    """Say of a loaded plan which kernel runs each operation; of a graph's tensors where each is held, and why.
+
+    For a graph: of every tensor whether it is held in INT8, at which scale, what carries it, and why.
 
     Args:
-        graph: in float, where the answer is what :func:`edgekit.quantize` would do; quantised; or integer.
+        graph: in float, where the answer is what :func:`edgekit.quantize` would do; quantised; or integer; or a plan.
         config: of the quantisation of a float graph: what is kept in float.
 
     Raises:
         NumericsError: for a layer whose sums int32 does not hold, with its source line.
         OperatorError: for a quantised graph that cannot be lowered.
     """
+    if isinstance(graph, NativeRunner):
+        return graph.explain()
     if any(is_int8(node) for node in edit.calls(graph.module)):
         return Explanation("integer", tuple(map(_integer, filter(_is_tensor, graph.nodes))), _integer_macs(graph))
     if patterns.cells(graph):

@@ -1,4 +1,4 @@
-"""Writing artefacts: :func:`export_onnx` places Q/DQ for the target, writes, lints and runs the file, and compares."""
+"""Writing artefacts, each run and compared before it appears: :func:`export_onnx` and :func:`export_native`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from edgekit import disk
 from edgekit.errors import ExportMismatch
 from edgekit.export import qdq
 from edgekit.export.lint import lint
+from edgekit.export.native import NativeReport, export_native
 from edgekit.export.onnx import to_onnx
 from edgekit.export.validate import Validation, generated_inputs, validate
 from edgekit.graph import Graph, capture, cost, edit, kinds, patterns
@@ -25,7 +26,7 @@ from edgekit.graph.explicit import ATTENTION
 from edgekit.sqnr import sqnr_db
 from edgekit.targets import OnnxTarget, onnx_target
 
-__all__ = ["ExportReport", "Validation", "export_onnx", "sqnr_db"]
+__all__ = ["ExportReport", "NativeReport", "Validation", "export_native", "export_onnx", "sqnr_db"]
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,9 @@ import importlib
 import os
 import tempfile
 import warnings
-from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -24,12 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit import device
-from edgekit.errors import DataError, GraphFileError, IntegrityError, MissingDependency, UnsupportedError, UsageError
+from edgekit.errors import DataError, GraphFileError, IntegrityError, UnsupportedError, UsageError
+from edgekit.runtime.native import Layer, NativeRunner
+from edgekit.runtime.runner import Outputs, Runner, TensorInfo, check_file, read, require
 
 if TYPE_CHECKING:
     from edgekit.graph import Graph
 
-Outputs = tuple[NDArray[Any], ...]
+__all__ = ["GraphRunner", "Layer", "NativeRunner", "OnnxRunner", "Runner", "TensorInfo", "load", "optimized_operators"]
 
 NO_VNNI = (
     "this CPU has no VNNI: ONNX Runtime's INT8 saturates at 16 bits here, so its results may differ from the golden's"
@@ -41,81 +41,6 @@ FIX_ONNX, FIX_TORCH = "pip install 'edgekit[onnx]'", "pip install 'edgekit[train
 # ONNX Runtime's word for an element type -> numpy's, where they differ.
 NUMPY_NAMES = {"float": "float32", "double": "float64"}
 ELEMENT_TYPES = ("float16", "bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
-
-
-@dataclass(frozen=True)
-class TensorInfo:
-    """A named input or output: shape, with None for a dynamic size, and dtype."""
-
-    name: str
-    shape: tuple[int | None, ...]
-    dtype: np.dtype[Any]
-
-
-class Runner(ABC):
-    """A loaded artefact.
-
-    Attributes:
-        name: the file's name, or ``graph``.
-        runtime, version: what runs it.
-        device: ``cpu`` or ``cuda``.
-        threads: that one call uses.
-        inputs, outputs: in the order of :meth:`run`.
-        nan_inputs: NaN values seen in float inputs so far; the integer kernels map them to 0.
-    """
-
-    runtime: str
-    version: str | None
-    device = "cpu"
-
-    def __init__(
-        self, name: str, threads: int, inputs: tuple[TensorInfo, ...], outputs: tuple[TensorInfo, ...]
-    ) -> None:
-        self.name, self.threads, self.inputs, self.outputs = name, threads, inputs, outputs
-        self.nan_inputs = 0
-
-    def run(self, *arrays: NDArray[Any]) -> Outputs:
-        """Runs the artefact on one array for each input.
-
-        Raises:
-            DataError: an input has the wrong type, dtype or shape, or there are too many or too few.
-        """
-        return self.bind(*arrays)()
-
-    def bind(self, *arrays: NDArray[Any]) -> Callable[[], Outputs]:
-        """Checks the inputs once and returns the bare call, which is what a benchmark times.
-
-        Raises:
-            DataError: as :meth:`run`.
-        """
-        self.check(*arrays)
-        return self._bind(arrays)
-
-    def check(self, *arrays: NDArray[Any]) -> None:
-        """Refuses inputs that do not fit.
-
-        Raises:
-            DataError: as :meth:`run`.
-        """
-        if len(arrays) != len(self.inputs):
-            names = ", ".join(info.name for info in self.inputs)
-            raise DataError(f"{self.name} takes {len(self.inputs)} inputs ({names}), {len(arrays)} were given.")
-        for info, array in zip(self.inputs, arrays, strict=True):
-            _check(info, array)
-            self._count_nan(info, array)
-
-    @abstractmethod
-    def _bind(self, arrays: tuple[NDArray[Any], ...]) -> Callable[[], Outputs]:
-        """The bare call on checked inputs."""
-
-    def _count_nan(self, info: TensorInfo, array: NDArray[Any]) -> None:
-        # The minimum is NaN if any value is, and costs a fraction of looking at each.
-        if not np.issubdtype(info.dtype, np.floating) or not array.size or not np.isnan(array.min()):
-            return
-        if not self.nan_inputs:
-            text = f"input {info.name} of {self.name} holds NaN: edgekit's INT8 makes it 0, ONNX Runtime's -128"
-            warnings.warn(text, RuntimeWarning, stacklevel=5)
-        self.nan_inputs += int(np.isnan(array).sum())
 
 
 class OnnxRunner(Runner):
@@ -135,9 +60,9 @@ class OnnxRunner(Runner):
     runtime = "onnxruntime"
 
     def __init__(self, path: str | Path, *, threads: int = 1, optimise: bool = True) -> None:
-        ort = _require("onnxruntime", FIX_ONNX)
+        ort = require("onnxruntime", FIX_ONNX)
         self.version = str(ort.__version__)
-        data = _read(Path(path))
+        data = read(Path(path))
         self._session = _session(ort, path, data, _options(ort, threads, optimise))
         inputs = tuple(_onnx_info(path, item) for item in self._session.get_inputs())
         outputs = tuple(_onnx_info(path, item) for item in self._session.get_outputs())
@@ -174,7 +99,7 @@ class GraphRunner(Runner):
     runtime = "torch"
 
     def __init__(self, graph: Graph, *, threads: int = 1, name: str = "graph") -> None:
-        self._torch = _require("torch", FIX_TORCH)
+        self._torch = require("torch", FIX_TORCH)
         self.version = str(self._torch.__version__)
         self._graph = graph.copy().eval()
         tensors = self._graph.module.state_dict().values()
@@ -201,12 +126,15 @@ class GraphRunner(Runner):
         return call
 
 
-def load(source: str | os.PathLike[str] | Graph, *, threads: int = 1, trust: bool = False) -> Runner:
-    """Opens an artefact for running.
+def load(
+    source: str | os.PathLike[str] | Graph, *, threads: int = 1, isa: str | None = None, trust: bool = False
+) -> Runner:
+    """Opens an artefact for running; a plan needs numpy and nothing else.
 
     Args:
-        source: a ``.onnx`` file, a Graph saved as ``.safetensors``, or a Graph.
+        source: a plan (``.ekm``), an ``.onnx`` file, a Graph saved as ``.safetensors``, or a Graph.
         threads: threads of one call.
+        isa: the instruction set of a plan's kernels, by default the best that this machine has.
         trust: allows a bare TensorRT engine, which is native code, to be loaded.
 
     Raises:
@@ -218,16 +146,20 @@ def load(source: str | os.PathLike[str] | Graph, *, threads: int = 1, trust: boo
     """
     if threads < 1:
         raise UsageError(f"threads is {threads}.", fix="Give 1 or more.")
-    if not isinstance(source, (str, os.PathLike)):
+    path = Path(source) if isinstance(source, (str, os.PathLike)) else None
+    if path is not None and path.suffix == ".ekm":
+        return NativeRunner(path, threads=threads, isa=isa)
+    if isa is not None:
+        raise UsageError("isa chooses the kernels of a plan.", fix="Give it with a .ekm file only.")
+    if path is None:
         return _load_graph(source, threads)
-    path = Path(source)
     if path.suffix == ".onnx":
         return OnnxRunner(path, threads=threads)
     if path.suffix == ".safetensors":
         return _load_saved(path, threads)
     if path.suffix in (".engine", ".plan"):
         return _load_engine(path, trust)
-    raise UsageError(f"{path} has no suffix that edgekit can load.", fix="Give a .onnx or .safetensors file.")
+    raise UsageError(f"{path} has no suffix that edgekit can load.", fix="Give a .ekm, .onnx or .safetensors file.")
 
 
 def optimized_operators(path: str | Path) -> Counter[str]:
@@ -237,8 +169,8 @@ def optimized_operators(path: str | Path) -> Counter[str]:
         MissingDependency: onnxruntime or onnx is not installed.
         GraphFileError: as for :class:`OnnxRunner`.
     """
-    ort, onnx = _require("onnxruntime", FIX_ONNX), _require("onnx", FIX_ONNX)
-    data, options = _read(Path(path)), _options(ort, threads=1, optimise=True)
+    ort, onnx = require("onnxruntime", FIX_ONNX), require("onnx", FIX_ONNX)
+    data, options = read(Path(path)), _options(ort, threads=1, optimise=True)
     with tempfile.TemporaryDirectory() as folder:
         options.optimized_model_filepath = os.path.join(folder, "optimised.onnx")
         _session(ort, path, data, options)
@@ -256,7 +188,7 @@ def nodes(graph: Any) -> Iterator[Any]:
 
 
 def _load_graph(source: Any, threads: int) -> Runner:
-    _require("torch", FIX_TORCH)
+    require("torch", FIX_TORCH)
     from edgekit.graph import Graph
 
     if not isinstance(source, Graph):
@@ -266,49 +198,24 @@ def _load_graph(source: Any, threads: int) -> Runner:
 
 
 def _load_saved(path: Path, threads: int) -> Runner:
-    _check_file(path)
-    _require("torch", FIX_TORCH)
+    check_file(path)
+    require("torch", FIX_TORCH)
     from edgekit.graph import Graph
 
     return GraphRunner(Graph.load(path), threads=threads, name=path.name)
 
 
 def _load_engine(path: Path, trust: bool) -> Runner:
-    _check_file(path)
+    check_file(path)
     if not trust:
         raise IntegrityError(
             f"{path} is a bare TensorRT engine.",
             "An engine is native code, and nothing vouches for this one.",
             "Pass trust=True if you built it yourself on this machine.",
         )
-    _require("tensorrt", "pip install 'edgekit[tensorrt]' on a machine with an NVIDIA GPU")
+    require("tensorrt", "pip install 'edgekit[tensorrt]' on a machine with an NVIDIA GPU")
     why = "This version of edgekit exports for TensorRT but does not run its engines."
     raise UnsupportedError(f"{path} cannot be run.", why, "Use trtexec.")
-
-
-def _check_file(path: Path) -> None:
-    if path.is_dir():
-        raise GraphFileError(f"{path} is a directory, not a model file.")
-    if not path.exists():
-        raise GraphFileError(f"{path} does not exist.", fix="Check the path.")
-
-
-def _read(path: Path) -> bytes:
-    """The whole file: what is looked at and what the runtime loads are the same bytes."""
-    _check_file(path)
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise GraphFileError(f"{path} cannot be read.", f"{error.strerror}.") from error
-
-
-def _require(module: str, fix: str) -> ModuleType:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingDependency(
-            f"{module} is needed for this and cannot be imported.", f"{error}.", f"Try: {fix}."
-        ) from error
 
 
 def _options(ort: ModuleType, threads: int, optimise: bool) -> Any:
@@ -345,21 +252,6 @@ def _onnx_info(path: str | Path, item: Any) -> TensorInfo:
             f"{item.name} of {path} is a {item.type}.", "edgekit runs models with tensors of numbers."
         )
     return TensorInfo(item.name, tuple(d if isinstance(d, int) else None for d in item.shape), np.dtype(dtype))
-
-
-def _check(info: TensorInfo, array: object) -> None:
-    if not isinstance(array, np.ndarray):
-        raise DataError(f"input {info.name} is a {type(array).__name__}.", fix="Give a numpy array.")
-    if array.dtype != info.dtype:
-        raise DataError(
-            f"input {info.name} is {array.dtype}, the model takes {info.dtype}.", fix="Convert it with .astype()."
-        )
-    fits = array.ndim == len(info.shape) and all(
-        want is None or want == size for want, size in zip(info.shape, array.shape, strict=True)
-    )
-    if not fits:
-        wanted = ", ".join("any" if size is None else str(size) for size in info.shape)
-        raise DataError(f"input {info.name} has shape {tuple(array.shape)}, the model takes ({wanted}).")
 
 
 @contextmanager
