@@ -10,11 +10,12 @@ u64 aligned(u64 value) {
   return (value + plan::kAlignment - 1) / plan::kAlignment * plan::kAlignment;
 }
 
-void append(std::vector<unsigned char>& file, plan::span& section, const void* content, std::size_t bytes, u64 count) {
+template <class Entries>
+void append(std::vector<unsigned char>& file, plan::span& section, const Entries& entries) {
   file.resize(aligned(file.size()));
-  section = {file.size(), count};
-  const auto* begin = static_cast<const unsigned char*>(content);
-  file.insert(file.end(), begin, begin + bytes);
+  section = {file.size(), entries.size()};
+  const auto* begin = reinterpret_cast<const unsigned char*>(entries.data());
+  file.insert(file.end(), begin, begin + entries.size() * sizeof entries[0]);
 }
 
 }  // namespace
@@ -118,28 +119,36 @@ Bytes PlanWriter::bytes() const {
   take(inputs_);
   take(outputs_);
   take(others_);
-  std::vector<plan::tensor> tensors;
-  for (const u32 i : order) tensors.push_back(tensors_[i]);
-  std::vector<u32> operands = operands_;
-  for (u32& one : operands) one = one == plan::kNone ? one : place[one];
-  std::vector<unsigned char> data = data_, file(sizeof(plan::header));
-  data.resize(data.size() + plan::kSlack);
-  plan::header head = {};
-  std::memcpy(head.magic, plan::kMagic, sizeof head.magic);
-  head.major = plan::kMajor;
-  head.minor = plan::kMinor;
-  head.arena_bytes = arena_;
-  head.state_bytes = state_;
-  head.inputs = static_cast<u32>(inputs_.size());
-  head.outputs = static_cast<u32>(outputs_.size());
-  append(file, head.tensors, tensors.data(), tensors.size() * sizeof tensors[0], tensors.size());
-  append(file, head.operators, operations_.data(), operations_.size() * sizeof operations_[0], operations_.size());
-  append(file, head.operands, operands.data(), operands.size() * sizeof operands[0], operands.size());
-  append(file, head.attributes, attributes_.data(), attributes_.size(), attributes_.size());
-  append(file, head.strings, strings_.data(), strings_.size(), strings_.size());
-  append(file, head.data, data.data(), data.size(), data.size());
-  head.file_bytes = file.size();
-  std::memcpy(file.data(), &head, sizeof head);
+  Sections all;
+  for (const u32 i : order) all.tensors.push_back(tensors_[i]);
+  all.operations = operations_;
+  all.operands = operands_;
+  for (u32& one : all.operands) one = one == plan::kNone ? one : place[one];
+  all.attributes = attributes_;
+  all.strings = strings_;
+  all.data = data_;
+  all.data.resize(data_.size() + plan::kSlack);
+  std::memcpy(all.head.magic, plan::kMagic, sizeof all.head.magic);
+  all.head.major = plan::kMajor;
+  all.head.minor = plan::kMinor;
+  all.head.arena_bytes = arena_;
+  all.head.state_bytes = state_;
+  all.head.inputs = static_cast<u32>(inputs_.size());
+  all.head.outputs = static_cast<u32>(outputs_.size());
+  return all.bytes();
+}
+
+Bytes Sections::bytes() const {
+  std::vector<unsigned char> file(sizeof(plan::header));
+  plan::header full = head;
+  append(file, full.tensors, tensors);
+  append(file, full.operators, operations);
+  append(file, full.operands, operands);
+  append(file, full.attributes, attributes);
+  append(file, full.strings, strings);
+  append(file, full.data, data);
+  full.file_bytes = file.size();
+  std::memcpy(file.data(), &full, sizeof full);
   Bytes result(file.size());
   std::memcpy(result.data(), file.data(), file.size());
   return result;

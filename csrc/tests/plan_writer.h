@@ -38,6 +38,19 @@ struct kind_of;
 #include "../engine/plan.def"
 #undef PLAN_OPERATION
 
+// The sections of a plan apart, and the file that they make; spans and sizes of the header are filled in there.
+struct Sections {
+  plan::header head = {};
+  std::vector<plan::tensor> tensors;
+  std::vector<plan::operation> operations;
+  std::vector<u32> operands;
+  std::vector<unsigned char> attributes;
+  std::string strings;
+  std::vector<unsigned char> data;  // with its slack
+
+  Bytes bytes() const;
+};
+
 class PlanWriter {
  public:
   using View = u32;  // index into tensors_
@@ -76,7 +89,7 @@ class PlanWriter {
   std::vector<plan::operation> operations_;
   std::vector<u32> operands_;
   std::vector<unsigned char> attributes_, data_;
-  std::string strings_ = std::string(1, '\0');
+  std::string strings_ = std::string(1, '\0');  // the empty string
   std::vector<View> inputs_, outputs_, others_;  // views of a port are among the others
   u64 arena_ = 0, state_ = 0;
 };
