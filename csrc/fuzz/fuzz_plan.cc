@@ -1,7 +1,8 @@
 // libFuzzer on what reads a plan: any bytes are refused or become a model, and a small model runs.
 //
 // Bytes drawn blindly rarely pass the first checks, so a mutation takes the plan apart, changes a field, a row or
-// an operand, and puts it together with a right header again; now and then it leaves the header wrong, or is a blind one.
+// an operand, and puts it together with a right header again; now and then it leaves the header wrong, or is a blind
+// one.
 #include <algorithm>
 #include <cstdlib>
 #include <new>
@@ -104,8 +105,10 @@ bool take_apart(const Bytes& file, Sections& to) {
 
 // A number that code forgets, or one near `old`.
 u64 some_number(Random& random, u64 old) {
-  constexpr u64 kOdd[] = {0, 1, 2, 3, 7, 8, 63, 64, 65, 127, 255, 256, 1u << 20, 0x7fffffff, 0x80000000, 0xffffffff,
-                          u64{1} << 40, u64{1} << 48, u64{1} << 62, ~u64{0}, u64{1} << 63};
+  constexpr u64 kOdd[] = {
+      0,           1,   2,        3,          7,          8,          63,           64,           65,           127,
+      255,         256, 1u << 20, 0x7fffffff, 0x80000000, 0xffffffff, u64{1} << 40, u64{1} << 48, u64{1} << 62, ~u64{0},
+      u64{1} << 63};
   switch (random.below(8)) {
     case 0:
       return old + 1;
@@ -154,7 +157,8 @@ void change_operation(Random& random, Sections& all) {
   const std::size_t at = random.below(all.operations.size());
   switch (random.below(6)) {
     case 0:  // again, with the same operands
-      if (all.operations.size() < 64) all.operations.insert(all.operations.begin() + static_cast<long>(at), all.operations[at]);
+      if (all.operations.size() < 64)
+        all.operations.insert(all.operations.begin() + static_cast<long>(at), all.operations[at]);
       break;
     case 1:
       all.operations.erase(all.operations.begin() + static_cast<long>(at));
