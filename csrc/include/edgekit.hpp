@@ -6,8 +6,8 @@
 //   context.set_output<float>(0, logits);
 //   context.run();                            // allocates nothing
 //
-// A failure throws ek::error, which says what, why and what to do. ek::model may be copied: copies share what was loaded, as
-// contexts do. A context runs one call at a time.
+// A failure throws ek::error, which says what, why and what to do. ek::model may be copied: copies share what was
+// loaded, as contexts do. A context runs one call at a time.
 #ifndef EDGEKIT_HPP
 #define EDGEKIT_HPP
 

@@ -7,8 +7,8 @@
 
 namespace edgekit::test {
 
-long allocations();           // so far
-long live_allocations();      // not yet freed
+long allocations();              // so far
+long live_allocations();         // not yet freed
 void refuse_allocation(long n);  // the n-th from now on, 1 the next; 0: none
 
 }  // namespace edgekit::test

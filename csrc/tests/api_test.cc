@@ -142,8 +142,8 @@ void descriptions() {
   ek_operation_info operation;
   const u32 count = ek_model_operation_count(model.handle);
   for (u32 i = 0; i < count; ++i)
-    expect(ek_model_operation(model.handle, i, &operation, &error) == EK_OK && operation.name[0] &&
-               operation.kind[0] && operation.kernel[0],
+    expect(ek_model_operation(model.handle, i, &operation, &error) == EK_OK && operation.name[0] && operation.kind[0] &&
+               operation.kernel[0],
            "an operation is described");
   expect(count == 13 && ek_model_operation(model.handle, count, &operation, &error) == EK_BAD_ARGUMENT,
          "operations are counted");
@@ -168,8 +168,7 @@ void arguments() {
   ports.outputs[0] = ports.memory[1].data();
   expect(ek_run(context.handle, nullptr, ports.outputs.data(), &error) == EK_BAD_ARGUMENT, "no inputs are refused");
   expect(ek_run(nullptr, nullptr, nullptr, &error) == EK_BAD_ARGUMENT, "no context is refused");
-  expect(ek_run_profiled(context.handle, ports.inputs.data(), ports.outputs.data(), nullptr, &error) ==
-             EK_BAD_ARGUMENT,
+  expect(ek_run_profiled(context.handle, ports.inputs.data(), ports.outputs.data(), nullptr, &error) == EK_BAD_ARGUMENT,
          "a profile needs room");
   std::vector<double> seconds(ek_model_operation_count(model.handle));
   const auto before = ports.result();

@@ -89,7 +89,7 @@ class PlanWriter {
   std::vector<plan::operation> operations_;
   std::vector<u32> operands_;
   std::vector<unsigned char> attributes_, data_;
-  std::string strings_ = std::string(1, '\0');  // the empty string
+  std::string strings_ = std::string(1, '\0');   // the empty string
   std::vector<View> inputs_, outputs_, others_;  // views of a port are among the others
   u64 arena_ = 0, state_ = 0;
 };

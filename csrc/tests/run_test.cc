@@ -114,7 +114,8 @@ long resident_pages() {
 }
 
 void nothing_grows(int runs) {
-  for (const auto& make : {std::function<Bytes()>(recurrent_net), std::function<Bytes()>([] { return image_net(8); })}) {
+  for (const auto& make :
+       {std::function<Bytes()>(recurrent_net), std::function<Bytes()>([] { return image_net(8); })}) {
     const Model model(make());
     const Context context(model, 1);
     Ports ports(model);

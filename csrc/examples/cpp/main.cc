@@ -97,7 +97,8 @@ int run(const Command& command) {
   for (const ek::tensor& about : model.inputs()) {
     const bool given = inputs.size() < command.inputs.size();
     inputs.push_back(given ? read(command.inputs[inputs.size()]) : pattern(about));
-    if (inputs.back().size() != about.bytes) throw std::runtime_error(std::string("wrong size for input ") + about.name);
+    if (inputs.back().size() != about.bytes)
+      throw std::runtime_error(std::string("wrong size for input ") + about.name);
   }
   for (const ek::tensor& about : model.outputs()) outputs.emplace_back(about.bytes);
   // Types are known at run time only here; with types known, set_input<float>(0, pixels) is shorter.
