@@ -257,6 +257,11 @@ void change(Random& random, Sections& all) {
 
 }  // namespace
 
+// libFuzzer's own `new (nothrow)` is not replaced below, its delete is.
+extern "C" const char* __asan_default_options() {
+  return "allocator_may_return_null=1:alloc_dealloc_mismatch=0";
+}
+
 // Under the sanitizer `new` ends the process where there is no memory; as anywhere else, it throws here.
 void* operator new(std::size_t bytes) {
   void* memory = bytes > kMostMemory ? nullptr : std::malloc(bytes ? bytes : 1);
