@@ -13,8 +13,9 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 NATIVE := $(wildcard csrc/*.cc csrc/*.h csrc/*.def csrc/cpu/*.cc csrc/cpu/*.h csrc/include/*.h \
-	csrc/engine/*.cc csrc/engine/*.h csrc/engine/*.def csrc/fuzz/*.cc)
-CLANG_FORMAT_FILES := $(filter %.cc %.h,$(NATIVE)) $(wildcard benchmarks/native/*)
+	csrc/engine/*.cc csrc/engine/*.h csrc/engine/*.def csrc/compile_flags.txt)
+CLANG_FORMAT_FILES := $(filter %.cc %.h,$(NATIVE)) $(wildcard csrc/include/*.hpp csrc/tests/*.cc csrc/tests/*.h \
+	csrc/fuzz/*.cc csrc/examples/*/*.c csrc/examples/*/*.cc benchmarks/native/*)
 
 .PHONY: demo test test-all lint format install native native-aarch64 sanitize fuzz clean
 

@@ -5,6 +5,7 @@
 // one.
 #include <algorithm>
 #include <cstdlib>
+#include <memory>
 #include <new>
 
 #include "../include/edgekit.h"
@@ -29,6 +30,18 @@ void release(void*, void* memory) {
   std::free(memory);
 }
 
+struct Free {
+  void operator()(unsigned char* memory) const { std::free(memory); }
+};
+using Exact = std::unique_ptr<unsigned char, Free>;
+
+// No byte more, so that the sanitizer sees who reads or writes behind the end.
+Exact exact(std::size_t bytes) {
+  void* memory = nullptr;
+  if (posix_memalign(&memory, plan::kAlignment, bytes ? bytes : 1) != 0) std::abort();
+  return Exact(static_cast<unsigned char*>(memory));
+}
+
 struct Random {
   u64 state;
 
@@ -42,10 +55,10 @@ struct Random {
 };
 
 // Whether a run ends soon.
-bool is_small(const Bytes& file, const ek_model* model) {
-  const auto& head = *reinterpret_cast<const plan::header*>(file.data());
-  const auto* tensors = reinterpret_cast<const plan::tensor*>(file.data() + head.tensors.offset);
-  const auto* operands = reinterpret_cast<const u32*>(file.data() + head.operands.offset);
+bool is_small(const unsigned char* file, const ek_model* model) {
+  const auto& head = *reinterpret_cast<const plan::header*>(file);
+  const auto* tensors = reinterpret_cast<const plan::tensor*>(file + head.tensors.offset);
+  const auto* operands = reinterpret_cast<const u32*>(file + head.operands.offset);
   for (u64 i = 0; i < head.operands.count; ++i)
     if (operands[i] < head.tensors.count && elements(tensors[operands[i]]) > kMostValues) return false;
   for (u32 i = 0; i < head.inputs + head.outputs; ++i)
@@ -65,18 +78,18 @@ void run(const ek_model* model, unsigned threads) {
   options.threads = threads;
   ek_context* context = nullptr;
   if (ek_context_create(model, &options, &context, nullptr) != EK_OK) return;
-  std::vector<Bytes> memory;
+  std::vector<Exact> memory;
   std::vector<const void*> inputs;
   std::vector<void*> outputs;
   ek_tensor_info info;
   for (u32 i = 0; ek_model_input(model, i, &info, nullptr) == EK_OK; ++i) {
-    memory.emplace_back(info.bytes);
-    for (std::size_t k = 0; k < info.bytes; ++k) memory.back().data()[k] = static_cast<unsigned char>(k * 37 + 11);
-    inputs.push_back(memory.back().data());
+    memory.push_back(exact(info.bytes));
+    for (std::size_t k = 0; k < info.bytes; ++k) memory.back().get()[k] = static_cast<unsigned char>(k * 37 + 11);
+    inputs.push_back(memory.back().get());
   }
   for (u32 i = 0; ek_model_output(model, i, &info, nullptr) == EK_OK; ++i) {
-    memory.emplace_back(info.bytes);
-    outputs.push_back(memory.back().data());
+    memory.push_back(exact(info.bytes));
+    outputs.push_back(memory.back().get());
   }
   for (int i = 0; i < 2; ++i) ek_run(context, inputs.data(), outputs.data(), nullptr);
   ek_context_destroy(context);
@@ -244,6 +257,11 @@ void change(Random& random, Sections& all) {
 
 }  // namespace
 
+// libFuzzer's own `new (nothrow)` is not replaced below, its delete is.
+extern "C" const char* __asan_default_options() {
+  return "allocator_may_return_null=1:alloc_dealloc_mismatch=0";
+}
+
 // Under the sanitizer `new` ends the process where there is no memory; as anywhere else, it throws here.
 void* operator new(std::size_t bytes) {
   void* memory = bytes > kMostMemory ? nullptr : std::malloc(bytes ? bytes : 1);
@@ -280,8 +298,8 @@ extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t s
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  Bytes file(size);
-  if (size) std::memcpy(file.data(), data, size);
+  const Exact file = exact(size);
+  if (size) std::memcpy(file.get(), data, size);
   u32 hash = 2166136261u;
   for (std::size_t i = 0; i < size; ++i) hash = (hash ^ data[i]) * 16777619u;
   ek_model_options options = {};
@@ -290,10 +308,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   options.allocator = {allocate, release, nullptr};
   ek_model* model = nullptr;
   ek_error error;
-  const ek_status status = ek_model_open_memory(file.data(), file.size(), &options, &model, &error);
+  const ek_status status = ek_model_open_memory(file.get(), size, &options, &model, &error);
   if ((status == EK_OK) != (model != nullptr) || (status != EK_OK && !error.message[0])) std::abort();
   if (!model) return 0;
-  if (is_small(file, model)) run(model, hash % 16 == 1 ? 2 : 1);
+  if (is_small(file.get(), model)) run(model, hash % 16 == 1 ? 2 : 1);
   ek_model_close(model);
   return 0;
 }
