@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import quantised
 import torch
+from lowering import needs_vnni
 from quantised import NETS, conv, float_graph, items
 from torch import Tensor, nn
 
@@ -56,6 +57,7 @@ def test_a_net_differs_nowhere_from_itself(name: str, folder: Path) -> None:
         assert not found.only_b
 
 
+@needs_vnni
 @pytest.mark.parametrize("name", SOME)
 def test_the_file_has_every_byte_of_the_golden_under_its_name(name: str, folder: Path) -> None:
     graph = quantised.quantised(name)
