@@ -13,8 +13,8 @@ from pybind11.setup_helpers import ParallelCompile, Pybind11Extension, build_ext
 from setuptools import Extension, setup
 from setuptools.errors import BaseError, CCompilerError
 
-# One baseline for every file, of CMake too; a kernel that wants more says so by function attributes. No contraction:
-# INT8 is exact.
+# One baseline for every file, of CMake too; a kernel that wants more says so by function attributes. No contraction,
+# because INT8 is exact.
 FLAGS = Path("csrc/compile_flags.txt").read_text().split()
 
 PROGRAM = {"csrc/engine/ekrun.cc", "csrc/engine/npy.cc"}  # of its own, built by CMake

@@ -51,8 +51,6 @@ class Setting:
 
 def edgekit(net: Prepared, isa: str | None) -> Iterator[Setting]:
     """The native engine, which must answer what the integer graph does in torch."""
-    if not hasattr(ek, "export_native"):
-        raise Missing("this edgekit has no native engine yet")
     graph = ek.capture(net.module, net.item)
     integer = ek.lower(ek.quantize(graph, net.calibration, ek.QuantConfig()).graph)
 

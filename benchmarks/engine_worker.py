@@ -45,9 +45,14 @@ def edgekit(file: str, item: NDArray[Any], threads: int, isa: str | None = None)
     """The native engine."""
     import edgekit as ek
 
-    runner: Any = ek.load(file, threads=threads, isa=isa)  # type: ignore[call-arg]
-    call = runner.bind(item)
-    return Loaded(call, lambda: [np.array(one) for one in call()], {"isa": getattr(runner, "isa", None)})
+    runner: Any = ek.load(file, threads=threads, isa=isa)
+    outputs = list(runner.run(item))
+    layers = [
+        {"name": one.name, "kernel": one.kernel, "why": one.reason, "macs": one.macs, "us": 1e6 * one.seconds}
+        for one in runner.profile(item)
+    ]
+    facts = {"isa": runner.isa, "arena_bytes": runner.arena_bytes, "layers": layers}
+    return Loaded(functools.partial(runner._engine.run_into, [item], outputs), lambda: outputs, facts)
 
 
 def onnxruntime(file: str, item: NDArray[Any], threads: int) -> Loaded:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import edgekit as ek
+from edgekit.data.spectrum import LogMel
 from edgekit.errors import DataError, ExportMismatch, GraphFileError, OperatorError, UsageError
 from edgekit.export import native as exporting
 from edgekit.export.native.format import HEADER, OPERATION, TENSOR, attribute_struct
@@ -101,6 +102,16 @@ def test_every_call_that_a_plan_lacks_is_named_at_once(tmp_path: Path) -> None:
     assert "aten.sort" in message
     assert message.count("quantised.py:28") == 2, "the line that calls the net's function"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_spectrum_is_refused_by_its_name(tmp_path: Path) -> None:
+    front = LogMel(8000, 256, 128, 8)
+    net = nn.Sequential(front, nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 5 * 6, 3))
+    with pytest.raises(OperatorError, match="log-mel spectrum") as caught:
+        ek.export_native(quantise(net, 1024), tmp_path / "net.ekm")
+    assert "spectrum.py" in str(caught.value)
+    assert "no form for" not in str(caught.value)
+    assert "Capture the net behind it" in str(caught.value)
 
 
 def test_a_file_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,11 +10,12 @@ import pytest
 import torch
 from lowering import Table
 from plan_interpreter import Interpreter
-from quantised import NETS, items, quantised, tensors
-from torch import Tensor
+from quantised import NETS, build, conv, items, quantised, tensors
+from torch import Tensor, nn
 
 import edgekit as ek
 from edgekit import models
+from edgekit.data.preprocess import ScaleImage
 from edgekit.export.native.compile import Compiled, compile_plan
 from edgekit.export.native.format import to_bytes
 from edgekit.graph import Graph, capture
@@ -99,3 +100,14 @@ def test_the_same_net_gives_the_same_bytes_and_nothing_of_this_machine() -> None
     assert b"/home" not in first
     assert b"site-packages" not in first
     assert all("/" not in call.source for call in Interpreter(first).calls)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_preprocessing_of_bytes_is_a_table(shared: bool) -> None:
+    front = ScaleImage([0.4] if shared else [0.3, 0.5, 0.4], [0.2] if shared else [0.25, 0.2, 0.3])
+    net = build(nn.Sequential(conv(3, 6), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 5 * 4, 3)))
+    values = torch.randint(256, (32, 3, 5, 4), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    graph = ek.lower(ek.quantize(capture(nn.Sequential(front, net).eval(), (values,)), [(values,)]).graph)
+    every = torch.arange(256, dtype=torch.uint8).repeat(15)[: 60 * 64].reshape(64, 3, 5, 4)
+    made = check(graph, (every,))
+    assert next(o.word for o in made.plan.operations if o.word in ("lut_s8", "quantize_s8")) == "lut_s8"

@@ -10,8 +10,9 @@ namespace edgekit {
 
 namespace {
 
-constexpr int kSpins = 20000;      // between two runs: some 100 microseconds
-constexpr int kWaitSpins = 20000;  // inside a run, before a thread that shares its core with another lets that run
+constexpr int kSpins = 20000;     // between two runs: some 100 microseconds
+constexpr int kWaitSpins = 1000;  // inside a run, some 10 microseconds: who waits longer waits for a thread that has no
+                                  // core, and lets it have this one
 
 void pause() {
 #if defined(__x86_64__)

@@ -115,7 +115,8 @@ void verify_port(const plan_view& plan, const tensor& t, u64 index) {
            named(plan, t) + " is an input or output of the model and not dense.");
   } else {
     const tensor& port = plan.tensors[first + t.region];
-    demand(t.region_bytes == port.region_bytes && t.element == port.element,
+    const bool bytes_as_s8 = port.element == plan::type::u8 && t.element == plan::type::s8;  // looked up in a table
+    demand(t.region_bytes == port.region_bytes && (t.element == port.element || bytes_as_s8),
            named(plan, t) + " differs from its port.");
   }
 }

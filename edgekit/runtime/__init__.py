@@ -29,7 +29,17 @@ from edgekit.runtime.runner import Outputs, Runner, TensorInfo, check_file, read
 if TYPE_CHECKING:
     from edgekit.graph import Graph
 
-__all__ = ["GraphRunner", "Layer", "NativeRunner", "OnnxRunner", "Runner", "TensorInfo", "load", "optimized_operators"]
+__all__ = [
+    "GraphRunner",
+    "Layer",
+    "NativeRunner",
+    "OnnxRunner",
+    "Outputs",
+    "Runner",
+    "TensorInfo",
+    "load",
+    "optimized_operators",
+]
 
 NO_VNNI = (
     "this CPU has no VNNI: ONNX Runtime's INT8 saturates at 16 bits here, so its results may differ from the golden's"

@@ -18,6 +18,8 @@ from edgekit.export.native.view import Buffer, Storage, View, dense_steps
 from edgekit.graph import Graph, edit
 
 s8 = torch.ops.edgekit
+FOURIER = (torch.ops.aten.stft.default, torch.ops.aten.stft.center, torch.ops.aten._fft_r2c.default)
+SPECTRUM_FIX = "Capture the net behind it, and give the plan the features; or export to ONNX."
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,8 @@ def compile_plan(
     _refuse(builder)
     held = _states(builder, states or {})
     _inputs(builder, held)
-    absorbed = {node for chain in builder.layout.sums.values() for node in chain}
     for node in fixed.nodes:
-        if node not in absorbed and node not in builder.finished:
+        if node not in builder.layout.absorbed and node not in builder.finished:
             builder.node = node
             rule = rule_of(builder, node)
             assert rule is not None
@@ -71,12 +72,21 @@ def compile_plan(
 
 
 def _refuse(builder: Builder) -> None:
-    unknown = [node for node in builder.fixed.nodes if rule_of(builder, node) is None]
-    if unknown:
-        raise OperatorError(
-            f"a plan has no form for {len(unknown)} calls: {described(unknown)}.",
-            fix="Keep them out of the model, or export to ONNX.",
-        )
+    own = [node for node in builder.fixed.nodes if node not in builder.layout.absorbed]
+    unknown = [node for node in own if rule_of(builder, node) is None]
+    spectrum = [node for node in unknown if _is_spectrum(node)]
+    others = [node for node in unknown if node not in spectrum]
+    found = [f"a plan has no form for {len(others)} calls: {described(others)}"] if others else []
+    if spectrum:
+        found.append(f"a plan does not hold the log-mel spectrum in front of the net: {described(spectrum)}")
+    if found:
+        fix = "Keep them out of the model, or export to ONNX."
+        raise OperatorError("; ".join(found) + ".", fix=SPECTRUM_FIX if spectrum and not others else fix)
+
+
+def _is_spectrum(node: fx.Node) -> bool:
+    """A Fourier transform, also as the convolution that :mod:`edgekit.data.spectrum` makes of it."""
+    return node.target in FOURIER or edit.short_source(node).startswith("spectrum.py:")
 
 
 @dataclass(frozen=True)

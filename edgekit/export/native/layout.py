@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import fx
 
+from edgekit.export.native import byte_front
+from edgekit.export.native.byte_front import ByteFront
 from edgekit.export.native.specialise import Fixed
 from edgekit.graph import edit
 
@@ -54,6 +56,7 @@ class Layout:
         margins: around images that convolutions pad.
         joined: results that lie inside a concatenation.
         sums: for an addition the layer that computes it, and views between the two.
+        fronts: for a quantise call the preprocessing of bytes that becomes its table.
     """
 
     fixed: Fixed
@@ -61,6 +64,13 @@ class Layout:
     margins: dict[fx.Node, Margins] = field(default_factory=dict)
     joined: dict[fx.Node, Joined] = field(default_factory=dict)
     sums: dict[fx.Node, tuple[fx.Node, ...]] = field(default_factory=dict)
+    fronts: dict[fx.Node, ByteFront] = field(default_factory=dict)
+
+    @cached_property
+    def absorbed(self) -> set[fx.Node]:
+        """Calls that become part of another one."""
+        sums = {node for chain in self.sums.values() for node in chain}
+        return sums | {node for front in self.fronts.values() for node in front.calls[:-1]}
 
     @cached_property
     def live(self) -> set[fx.Node]:
@@ -74,7 +84,7 @@ class Layout:
 
 def decide(fixed: Fixed) -> Layout:
     """Make the decisions for a graph at fixed shapes."""
-    layout = Layout(fixed)
+    layout = Layout(fixed, fronts=byte_front.find(fixed))
     for node in reversed(fixed.nodes):
         _wish(layout, node)
     for node in fixed.nodes:
@@ -136,7 +146,7 @@ def _widen(layout: Layout, node: fx.Node, pads: Margins) -> None:
 def _is_line_view(fixed: Fixed, node: fx.Node) -> bool:
     """Whether a call makes a row of a line or the reverse: [N, C, L] and [N, C, 1, L]."""
     there = node.target in (aten.unsqueeze.default, aten.squeeze.dim) and node.args[1] == 2
-    return there and {len(fixed.sizes(node)), len(fixed.sizes(edit.input_node(node)))} == {3, 4}
+    return bool(there) and {len(fixed.sizes(node)), len(fixed.sizes(edit.input_node(node)))} == {3, 4}
 
 
 def _is_same_image(fixed: Fixed, source: fx.Node, node: fx.Node) -> bool:

@@ -106,7 +106,7 @@ class _Walk(fx.Interpreter):
         with self.mode:
             result = super().call_function(target, _fakes(self.mode, args), _fakes(self.mode, kwargs))
         if target in SIZES_ONLY and isinstance(result, Tensor):
-            return super().call_function(target, fx.node.map_aggregate(args, _zeros), kwargs)  # type: ignore[arg-type]
+            return super().call_function(target, fx.node.map_aggregate(args, _zeros), kwargs)
         return result
 
 

@@ -14,6 +14,8 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+Content = bytes
+
 
 class Element(IntEnum):
     """The type of an element; the number is that in the file."""
@@ -61,7 +63,7 @@ class Buffer:
 
     storage: Storage
     bytes: int
-    data: bytes | None = None
+    data: Content | None = None
     margins: tuple[int, int, int, int] = (0, 0, 0, 0)
     place: int = -1
 

@@ -89,12 +89,17 @@ def table(builder: Builder, node: fx.Node) -> View:
     parts = edit.arguments(node)
     x, tables = builder.view(parts["x"]), builder.view(parts["table"])
     out = builder.home(node, _order(builder, node, [x]))
+    emit_table(builder, x, tables, out, parts["axis"])
+    return out
+
+
+def emit_table(builder: Builder, x: View, tables: View, out: View, axis: int | None) -> None:
+    """Look bytes up in one table, or in one for each index of a dimension."""
     assert tables.element is Element.S8
-    if parts["axis"] is None:
+    if axis is None:
         builder.elementwise(words.Lut(-1), [x], out, [tables])
     else:
-        _by_axis(builder, x, tables, out, parts["axis"] % len(x.sizes))
-    return out
+        _by_axis(builder, x, tables, out, axis % len(x.sizes))
 
 
 def _by_axis(builder: Builder, x: View, tables: View, out: View, axis: int) -> None:
