@@ -5,15 +5,6 @@
 #include <cstdlib>
 #include <new>
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define EDGEKIT_SANITIZED
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define EDGEKIT_SANITIZED
-#endif
-
 namespace {
 
 std::atomic<long> made{0}, freed{0}, refused{0};
@@ -46,7 +37,7 @@ void refuse_allocation(long n) {
 
 }  // namespace edgekit::test
 
-#if defined(EDGEKIT_SANITIZED)
+#if EDGEKIT_SANITIZED
 
 void* operator new(std::size_t bytes) {
   void* memory = is_refused() ? nullptr : counted(std::malloc(bytes ? bytes : 1));

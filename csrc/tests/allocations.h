@@ -5,6 +5,14 @@
 
 #include <cstddef>
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define EDGEKIT_SANITIZED 1
+#elif defined(__has_feature)
+#define EDGEKIT_SANITIZED (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
+#else
+#define EDGEKIT_SANITIZED 0
+#endif
+
 namespace edgekit::test {
 
 long allocations();              // so far

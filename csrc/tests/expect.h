@@ -1,12 +1,13 @@
 // What the native tests say: one line for each expectation that does not hold, and how many there were.
 #pragma once
 
+#include <atomic>
 #include <cstdio>
 #include <string>
 
 namespace edgekit::test {
 
-inline long checked = 0, wrong = 0;
+inline std::atomic<long> checked{0}, wrong{0};  // threads expect, too
 
 inline bool expect(bool condition, const std::string& what) {
   ++checked;
@@ -15,7 +16,7 @@ inline bool expect(bool condition, const std::string& what) {
 }
 
 inline int verdict() {
-  std::printf("%ld checks, %ld wrong\n", checked, wrong);
+  std::printf("%ld checks, %ld wrong\n", checked.load(), wrong.load());
   return wrong || !checked ? 1 : 0;
 }
 
