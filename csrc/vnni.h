@@ -91,6 +91,12 @@ EDGEKIT_VNNI __mmask64 first(std::int64_t count) {
   return count >= 64 ? ~__mmask64{0} : (__mmask64{1} << count) - 1;
 }
 
+// Up to 64 values of a row, or one value again and again where the step is 0.
+EDGEKIT_VNNI __m512i operand(const std::int8_t* x, std::int64_t step, std::int64_t at, __mmask64 taken, __m512i flip) {
+  const __m512i bytes = step ? _mm512_maskz_loadu_epi8(taken, x + at) : _mm512_set1_epi8(*x);
+  return _mm512_xor_si512(bytes, flip);
+}
+
 // Sixteen of 64 bytes as int32.
 template <int kQuarter>
 EDGEKIT_VNNI __m512i widened(__m512i bytes) {

@@ -10,11 +10,6 @@ namespace {
 
 using namespace vnni;
 
-EDGEKIT_VNNI __m512i load(const std::int8_t* x, std::int64_t step, std::int64_t at, __mmask64 taken, __m512i flip) {
-  const __m512i bytes = step ? _mm512_maskz_loadu_epi8(taken, x + at) : _mm512_set1_epi8(*x);
-  return _mm512_xor_si512(bytes, flip);
-}
-
 EDGEKIT_VNNI_TARGET void row(const mul_s8_args& args, const std::int8_t* a, const std::int8_t* b, std::int8_t* out,
                              std::int64_t length, std::int64_t step_a, std::int64_t step_b) {
   const __m512 multiplier = _mm512_set1_ps(args.multiplier), most_float = _mm512_set1_ps(1024.0f);
@@ -23,8 +18,8 @@ EDGEKIT_VNNI_TARGET void row(const mul_s8_args& args, const std::int8_t* a, cons
                 flip = _mm512_set1_epi8(static_cast<char>(args.flip));
   for (std::int64_t at = 0; at < length; at += 64) {
     const __mmask64 taken = first(length - at);
-    const Quarters own = widened_all(load(a, step_a, at, taken, flip)),
-                   other = widened_all(load(b, step_b, at, taken, flip));
+    const Quarters own = widened_all(operand(a, step_a, at, taken, flip)),
+                   other = widened_all(operand(b, step_b, at, taken, flip));
     __m512i y[4];
 #pragma GCC unroll 4
     for (int q = 0; q < 4; ++q) {
