@@ -368,7 +368,7 @@ def test_the_report_is_flat_json() -> None:
     assert content["reference"] == "golden"
     assert content["integer_convolutions"] == "6 of 6"
     assert content["validated"].startswith("ONNX Runtime ")
-    assert content["validated"].endswith("on 16 inputs")
+    assert "on 16 inputs" in content["validated"]
     assert not any(isinstance(value, (dict, list)) for value in content.values())
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 
 import edgekit as ek
+from edgekit import device
 from edgekit.errors import ExportMismatch
 from edgekit.export import tap
 from edgekit.export.validate import generated_inputs
@@ -201,7 +202,7 @@ def test_the_file_has_the_goldens_bytes_behind_the_front(
     _, quantised_graph, items = case
     report = ek.export_onnx(quantised_graph, tmp_path / "m.onnx", target, inputs=[items(96, 4)])
     assert not report.validation.failure
-    if target == "onnxruntime":
+    if target == "onnxruntime" and device.has_vnni():
         assert report.validation.differing_bytes == 0
     assert (tmp_path / "m.onnx").exists()
 
