@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from lowering import needs_vnni
 from sklearn import metrics as sk
 
 from edgekit import pipeline, preflight
@@ -305,6 +306,7 @@ def test_a_changed_loss_of_the_users_trains_again(runs: Callable[[str], Path]) -
     assert keys[0] != keys[1]
 
 
+@needs_vnni  # saturated sums make its errors five times as large, and its gate says so
 def test_the_strangers_project_of_the_readme_runs(tmp_path: Path) -> None:
     readme = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
     (recipe,), (code,) = (re.findall(rf"```{kind}\n(.*?)```", readme, re.DOTALL) for kind in ("yaml", "py"))
