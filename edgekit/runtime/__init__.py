@@ -59,7 +59,8 @@ class OnnxRunner(Runner):
     Args:
         path: the file, weights inside.
         threads: for the operators of one call; several calls never run at once.
-        optimise: whether ONNX Runtime may rewrite the graph; without, Q and DQ stay pairs around float operators.
+        optimise: whether ONNX Runtime may rewrite the graph; without, Q and DQ stay pairs around float operators. None:
+            unless its integers would saturate on this processor, which is said.
 
     Raises:
         MissingDependency: onnxruntime is not installed.
@@ -69,16 +70,20 @@ class OnnxRunner(Runner):
 
     runtime = "onnxruntime"
 
-    def __init__(self, path: str | Path, *, threads: int = 1, optimise: bool = True) -> None:
+    def __init__(self, path: str | Path, *, threads: int = 1, optimise: bool | None = True) -> None:
         ort = require("onnxruntime", FIX_ONNX)
         self.version = str(ort.__version__)
         data = read(Path(path))
+        saturates = b"QuantizeLinear" in data and device.is_x86() and not device.has_vnni()
+        if optimise is None:
+            optimise = not saturates
+            if saturates:
+                warnings.warn(NO_VNNI, RuntimeWarning, stacklevel=3)
         self._session = _session(ort, path, data, _options(ort, threads, optimise))
         inputs = tuple(_onnx_info(path, item) for item in self._session.get_inputs())
         outputs = tuple(_onnx_info(path, item) for item in self._session.get_outputs())
         super().__init__(Path(path).name, threads, inputs, outputs)
-        integer = b"QuantizeLinear" in data and (optimise or any(name in data for name in INTEGER))
-        if integer and device.is_x86() and not device.has_vnni():
+        if saturates and (optimise or any(name in data for name in INTEGER)):
             warnings.warn(NO_VNNI, RuntimeWarning, stacklevel=3)
 
     def _bind(self, arrays: tuple[NDArray[Any], ...]) -> Callable[[], Outputs]:
@@ -164,7 +169,7 @@ def load(
     if path is None:
         return _load_graph(source, threads)
     if path.suffix == ".onnx":
-        return OnnxRunner(path, threads=threads)
+        return OnnxRunner(path, threads=threads, optimise=None)
     if path.suffix == ".safetensors":
         return _load_saved(path, threads)
     if path.suffix in (".engine", ".plan"):
