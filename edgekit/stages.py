@@ -176,7 +176,9 @@ class Stages:
 
     def _measured_file(self, path: Path, target: str) -> Metrics:
         """What a file is worth; one for TensorRT runs as plain float ONNX, without optimisation."""
-        runner = runtime.OnnxRunner(path, threads=self._recipe.threads, optimise=target == "onnxruntime")
+        runner = runtime.OnnxRunner(
+            path, threads=self._recipe.threads, optimise=None if target == "onnxruntime" else False
+        )
         return self._job.measure(runner.run)
 
     def _measured(self, graph: Graph) -> Metrics:
