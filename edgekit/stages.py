@@ -176,9 +176,8 @@ class Stages:
 
     def _measured_file(self, path: Path, target: str) -> Metrics:
         """What a file is worth; one for TensorRT runs as plain float ONNX, without optimisation."""
-        runner = runtime.OnnxRunner(
-            path, threads=self._recipe.threads, optimise=None if target == "onnxruntime" else False
-        )
+        optimise = None if target == "onnxruntime" else False
+        runner = runtime.OnnxRunner(path, threads=self._recipe.threads, optimise=optimise)
         return self._job.measure(runner.run)
 
     def _measured(self, graph: Graph) -> Metrics:
