@@ -134,6 +134,12 @@ def test_noise_has_the_asked_width_and_is_clipped() -> None:
     assert (wide.min(), wide.max()) == (0.0, 1.0)
 
 
+def test_augmented_images_lie_channels_first_as_their_items_do(digits: data.Dataset) -> None:
+    images = digits.train.inputs[0][:5]
+    for items in (images, images.repeat(3, axis=1)):
+        assert data.augment(items, np.random.default_rng(0)).strides == items.strides
+
+
 def test_augment_leaves_its_input_alone(digits: data.Dataset) -> None:
     images = digits.train.inputs[0][:64]
     before = images.copy()

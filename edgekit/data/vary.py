@@ -76,7 +76,9 @@ def _shift(images: Floats, offsets: NDArray[np.int64], largest: int) -> Floats:
     rows = np.arange(height) + largest - offsets[:, :1]
     columns = np.arange(width) + largest - offsets[:, 1:]
     moved = padded[np.arange(count)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
-    return np.ascontiguousarray(np.moveaxis(moved, 3, 1))
+    # A copy: what numpy calls contiguous with one channel is channels last to torch, whose strided 1x1 convolutions of
+    # fewer than eight such channels write past their memory on AVX2 (torch 2.13).
+    return np.moveaxis(moved, 3, 1).copy()
 
 
 def _augment_sounds(sounds: Floats, rng: np.random.Generator, noise: float) -> Floats:
