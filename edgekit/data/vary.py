@@ -78,7 +78,8 @@ def _shift(images: Floats, offsets: NDArray[np.int64], largest: int) -> Floats:
     moved = padded[np.arange(count)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
     # A copy: what numpy calls contiguous with one channel is channels last to torch, whose strided 1x1 convolutions of
     # fewer than eight such channels write past their memory on AVX2 (torch 2.13).
-    return np.moveaxis(moved, 3, 1).copy()
+    moved_first: Floats = np.moveaxis(moved, 3, 1).copy()
+    return moved_first
 
 
 def _augment_sounds(sounds: Floats, rng: np.random.Generator, noise: float) -> Floats:
