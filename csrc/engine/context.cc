@@ -61,7 +61,6 @@ context::context(const model& shared, unsigned threads, ek_parallel parallel, vo
     const auto* flag = &failed_;
     std::memcpy(args_ + at, &flag, sizeof flag);
   }
-  for (const step& one : shared.steps) parallel_ = parallel_ || one.parallel;
 }
 
 unsigned char* context::base(place where) const {
@@ -77,30 +76,31 @@ unsigned char* context::base(place where) const {
   }
 }
 
-void context::run_steps(void* self, unsigned index) {
-  context& own = *static_cast<context*>(self);
-  const part shared = {index, own.threads_.threads(), own.scratch_ + index * own.scratch_step_};
-  const part alone = {0, 1, own.scratch_};
-  for (const step& one : own.model_.steps) {
-    if (one.waits) own.threads_.wait();
-    if (one.parallel) {
-      one.run(own.args_ + one.args, shared);
-    } else if (index == 0) {
-      one.run(own.args_ + one.args, alone);
+// Runs phases of which nothing is parallel; false at the end. A phase is the steps up to the next that waits, or each
+// step for itself where its time is asked for.
+bool context::advance(unsigned thread) {
+  const std::vector<step>& steps = model_.steps;
+  const part alone = {0, 1, scratch(thread)};
+  for (;;) {
+    if (seconds_) {
+      const double now = seconds_now();
+      if (next_ != 0) seconds_[steps[first_].operation] += now - began_;
+      began_ = now;
     }
+    first_ = next_;
+    if (first_ == steps.size()) return false;
+    bool parallel = steps[next_++].parallel;
+    while (!seconds_ && next_ != steps.size() && !steps[next_].waits) parallel = steps[next_++].parallel || parallel;
+    if (parallel && threads_.threads() > 1) return true;
+    for (std::size_t i = first_; i < next_; ++i) steps[i].run(args_ + steps[i].args, alone);
   }
 }
 
-// All wait after each step, so that its time is its own.
-void context::run_profiled(void* self, unsigned index) {
-  context& own = *static_cast<context*>(self);
-  const part shared = {index, own.threads_.threads(), own.scratch_ + index * own.scratch_step_};
-  const part alone = {0, 1, own.scratch_};
-  for (const step& one : own.model_.steps) {
-    const double begin = index == 0 ? seconds_now() : 0;
-    if (one.parallel || index == 0) one.run(own.args_ + one.args, one.parallel ? shared : alone);
-    own.threads_.wait();
-    if (index == 0) own.seconds_[one.operation] += seconds_now() - begin;
+void context::run_part(unsigned index, unsigned thread) {
+  const part shared = {index, threads_.threads(), scratch(thread)}, alone = {0, 1, scratch(thread)};
+  for (std::size_t i = first_; i < next_; ++i) {
+    const step& one = model_.steps[i];
+    if (one.parallel || index == 0) one.run(args_ + one.args, one.parallel ? shared : alone);
   }
 }
 
@@ -112,16 +112,11 @@ bool context::run(const void* const* inputs, void* const* outputs, double* secon
     std::memcpy(args_ + one.at, &to, sizeof to);
   }
   failed_.store(0, std::memory_order_relaxed);
-  if (seconds) {
-    seconds_ = seconds;
-    std::fill_n(seconds, model_.plan.operation_count(), 0.0);
-    threads_.run(run_profiled, this);
-  } else if (parallel_) {
-    threads_.run(run_steps, this);
-  } else {
-    const part alone = {0, 1, scratch_};
-    for (const step& one : model_.steps) one.run(args_ + one.args, alone);
-  }
+  seconds_ = seconds;
+  if (seconds) std::fill_n(seconds, model_.plan.operation_count(), 0.0);
+  next_ = 0;
+  threads_.run({this, [](void* self, unsigned thread) { return static_cast<context*>(self)->advance(thread); },
+                [](void* self, unsigned part, unsigned thread) { static_cast<context*>(self)->run_part(part, thread); }});
   return failed_.load(std::memory_order_relaxed) == 0;
 }
 

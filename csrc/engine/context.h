@@ -21,17 +21,19 @@ class context {
   unsigned char* state() const { return state_; }
 
  private:
-  static void run_steps(void* self, unsigned index);
-  static void run_profiled(void* self, unsigned index);
+  bool advance(unsigned thread);
+  void run_part(unsigned part, unsigned thread);
+  unsigned char* scratch(unsigned thread) const { return scratch_ + thread * scratch_step_; }
   unsigned char* base(place where) const;
 
   const model& model_;
   block memory_;
   unsigned char *args_, *arena_, *temporary_, *state_, *scratch_;
   std::size_t scratch_step_;  // from one thread's to the next
-  bool parallel_ = false;     // some step runs on all threads
   std::atomic<std::uint32_t> failed_{0};
-  double* seconds_ = nullptr;
+  double* seconds_ = nullptr;         // of each operation, where they are asked for
+  double began_ = 0;                  // the phase
+  std::size_t first_ = 0, next_ = 0;  // steps: of this phase, of the one after it
   pool threads_;
 };
 

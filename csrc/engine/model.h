@@ -18,8 +18,8 @@ struct step {
   function run;
   u32 args;       // byte in the args of all steps
   u32 operation;  // index in the plan
-  bool parallel;  // parts of it run on all threads; else all of it on the first
-  bool waits;     // for all threads to have ended what is before it
+  bool parallel;  // all threads share it; else one does all of it
+  bool waits;     // for what is before it to have ended
 };
 
 // A pointer in the args of all steps that a context, or a run, fills in.

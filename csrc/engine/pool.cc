@@ -4,6 +4,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <climits>
 
 namespace edgekit {
@@ -11,8 +12,12 @@ namespace edgekit {
 namespace {
 
 constexpr int kSpins = 20000;     // between two runs: some 100 microseconds
-constexpr int kWaitSpins = 1000;  // inside a run, some 10 microseconds: who waits longer waits for a thread that has no
-                                  // core, and lets it have this one
+constexpr int kWaitSpins = 1000;  // inside a run, some 10 microseconds: after that, somebody else may need the core
+
+// The ticket: a bit for each part that is taken, one for a job that has ended, and above them the phase's number. The
+// number makes sure that nobody takes a part of a phase other than the one that it has looked at.
+constexpr std::uint64_t kEnded = std::uint64_t{1} << pool::kMostThreads;
+constexpr std::uint64_t kNextPhase = kEnded << 1;
 
 void pause() {
 #if defined(__x86_64__)
@@ -36,7 +41,7 @@ void wake_all(std::atomic<std::uint32_t>& word) {
 }  // namespace
 
 pool::pool(unsigned threads, ek_parallel parallel, void* user)
-    : threads_(threads < 1 ? 1 : threads), parallel_(parallel), user_(user) {
+    : ticket_(kEnded), threads_(std::clamp(threads, 1u, kMostThreads)), parallel_(parallel), user_(user) {
   if (parallel_) return;
   own_.reserve(threads_ - 1);
   try {
@@ -73,41 +78,57 @@ std::uint32_t pool::next_run(std::uint32_t seen) {
   return now;
 }
 
-void pool::work(unsigned index) {
+void pool::work(unsigned thread) {
   std::uint32_t seen = 0;
   for (;;) {
     seen = next_run(seen);
     if (stops_.load()) return;
-    task_(argument_, index);
-    wait();
+    help(thread);
   }
 }
 
-void pool::run(task what, void* argument) {
-  if (threads_ == 1) return what(argument, 0);
-  if (parallel_) return parallel_(user_, threads_, what, argument);
-  task_ = what;
-  argument_ = argument;
+void pool::run(const job& what) {
+  job_ = what;  // nobody looks at it before a ticket with parts to take
+  if (!advance(0)) return;
+  if (parallel_) {
+    const auto task = [](void* own, unsigned thread) { static_cast<pool*>(own)->help(thread); };
+    return parallel_(user_, threads_, task, this);
+  }
   runs_.fetch_add(1);
   if (asleep_.load() != 0) wake_all(runs_);
-  what(argument, 0);
-  wait();
+  help(0);
 }
 
-void pool::wait() {
-  const std::uint32_t passed = passed_.load(std::memory_order_relaxed);
-  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == threads_) {
-    arrived_.store(0, std::memory_order_relaxed);
-    passed_.store(passed + 1, std::memory_order_release);
-    return;
-  }
-  for (int spin = 0; passed_.load(std::memory_order_acquire) == passed; ++spin) {
-    if (spin < kWaitSpins) {
-      pause();
-    } else {
-      std::this_thread::yield();
+// Takes parts until the job has ended.
+void pool::help(unsigned thread) {
+  const std::uint64_t all = (kEnded - 1) >> (kMostThreads - threads_), mine = std::uint64_t{1} << thread;
+  for (int spin = 0;;) {
+    std::uint64_t now = ticket_.load(std::memory_order_acquire);
+    if (now & kEnded) return;
+    const std::uint64_t open = ~now & all;
+    if (open == 0) {
+      if (++spin < kWaitSpins) {
+        pause();
+      } else {
+        std::this_thread::yield();
+      }
+      continue;
     }
+    const std::uint64_t chosen = open & mine ? mine : open & -open;
+    if (!ticket_.compare_exchange_weak(now, now | chosen, std::memory_order_acq_rel)) continue;
+    job_.run(job_.self, static_cast<unsigned>(__builtin_ctzll(chosen)), thread);
+    if (left_.fetch_sub(1, std::memory_order_acq_rel) == 1) advance(thread);
+    spin = 0;
   }
+}
+
+// Opens the next phase, or ends the job; only where no part is left.
+bool pool::advance(unsigned thread) {
+  const bool more = job_.advance(job_.self, thread);
+  if (more) left_.store(threads_, std::memory_order_relaxed);
+  const std::uint64_t phase = ticket_.load(std::memory_order_relaxed) & -kNextPhase;
+  ticket_.store((phase + kNextPhase) | (more ? 0 : kEnded), std::memory_order_release);
+  return more;
 }
 
 }  // namespace edgekit

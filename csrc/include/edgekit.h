@@ -74,13 +74,13 @@ typedef struct ek_model_options {
   void* log_user;
 } ek_model_options;
 
-/* The caller's pool: must call task(argument, i) for every i in 0..count-1, in parallel, and return when all are done.
- * All `count` calls must be running at once: they wait for each other. */
+/* The caller's pool: must call task(argument, i) for every i in 0..count-1 and return when all have returned. They share
+ * the work as they come: calls that begin late, or one after the other, find less to do or nothing. */
 typedef void (*ek_parallel)(void* user, unsigned count, void (*task)(void* argument, unsigned index), void* argument);
 
 typedef struct ek_context_options {
   size_t struct_size;
-  unsigned threads;     /* 0 and 1: the calling thread only */
+  unsigned threads;     /* 0 and 1: the calling thread only; at most 32 are used */
   ek_parallel parallel; /* NULL: threads of the context's own */
   void* parallel_user;
 } ek_context_options;

@@ -3,6 +3,7 @@
 //   run_test [runs]      how often the small net runs to see that nothing grows; 100,000 unless told
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <functional>
@@ -59,7 +60,7 @@ void contexts_side_by_side() {
 struct Pool {
   unsigned calls = 0, most = 0;
 
-  static void run(void* user, unsigned count, void (*task)(void* argument, unsigned index), void* argument) {
+  static void together(void* user, unsigned count, void (*task)(void* argument, unsigned index), void* argument) {
     Pool& own = *static_cast<Pool*>(user);
     ++own.calls;
     own.most = count;
@@ -68,21 +69,28 @@ struct Pool {
     task(argument, 0);
     for (std::thread& one : all) one.join();
   }
+  // On one thread, which does everything in its first task.
+  static void in_turn(void* user, unsigned count, void (*task)(void* argument, unsigned index), void* argument) {
+    ++static_cast<Pool*>(user)->calls;
+    static_cast<Pool*>(user)->most = count;
+    while (count-- > 0) task(argument, count);
+  }
 };
 
 void a_pool_of_the_caller() {
   const Model model(image_net(kSide));
   const auto expected = outputs_of(model);
-  for (unsigned threads = 2; threads <= 5; ++threads) {
-    Pool pool;
-    const Context context(model, threads, Pool::run, &pool);
-    Ports ports(model);
-    for (int i = 0; i < 3; ++i)
-      expect(ek_run(context.handle, ports.inputs.data(), ports.outputs.data(), nullptr) == EK_OK &&
-                 ports.result() == expected,
-             "a pool of the caller gives the same bytes");
-    expect(pool.calls == 3 && pool.most == threads, "the caller's pool is used, once for each run");
-  }
+  for (const ek_parallel run : {Pool::together, Pool::in_turn})
+    for (const unsigned threads : {2u, 3u, 5u, 1000u}) {
+      Pool pool;
+      const Context context(model, threads, run, &pool);
+      Ports ports(model);
+      for (int i = 0; i < 3; ++i)
+        expect(ek_run(context.handle, ports.inputs.data(), ports.outputs.data(), nullptr) == EK_OK &&
+                   ports.result() == expected,
+               "a pool of the caller gives the same bytes");
+      expect(pool.calls == 3 && pool.most == std::min(threads, 32u), "the caller's pool is used, once for each run");
+    }
 }
 
 void no_allocation_in_a_run() {
