@@ -88,5 +88,6 @@ def test_onnx_runtime_moves_the_same_bytes() -> None:
     lowering.check_targets(TABLE)
 
 
+@pytest.mark.slow
 def test_kept_in_float_they_are_islands_and_the_net_runs_whole() -> None:
     lowering.check_islands(TABLE, "slice", "pad", "amax", "max_pool2d", "cat", "upsample_nearest2d")

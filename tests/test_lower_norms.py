@@ -82,6 +82,7 @@ def test_onnx_runtime_is_one_step_off_at_most() -> None:
     lowering.check_targets(TABLE)
 
 
+@pytest.mark.slow
 def test_kept_in_float_they_are_islands_and_the_net_runs_whole() -> None:
     lowering.check_islands(TABLE, "layer_norm", "masked_softmax", "softmax", "group_norm")
 

@@ -53,7 +53,9 @@ def test_every_net_is_captured_with_a_dynamic_batch_and_equal_results(name: str)
             expected, results = tensors(model(*inputs)), tensors(graph(*inputs))
         assert len(expected) == len(results)
         for want, got in zip(expected, results, strict=True):
-            assert torch.equal(want, got)
+            # To the bit on most processors. On some a step of size 1 in a view decides which kernel oneDNN takes, which
+            # adds the same products in another order: some roundings of float32, far below what a wrong layer is off.
+            assert float((want - got).abs().max()) <= 64 * 2**-24 * (1 + float(want.abs().max()))
             assert torch.isfinite(got).all()
 
 

@@ -76,6 +76,10 @@ def decibels(expected: tuple[Tensor, ...], got: tuple[Tensor, ...]) -> float:
 every = pytest.mark.parametrize("with_states", [False, True], ids=["zeros", "states"])
 each_kind = pytest.mark.parametrize("kind", KINDS)
 each_shape = pytest.mark.parametrize("shape", SHAPES)
+QUICK = ("time first", "batch first")  # files of the others take a minute each to write and run
+each_file = pytest.mark.parametrize(
+    "shape", [s if s in QUICK else pytest.param(s, marks=pytest.mark.slow) for s in SHAPES]
+)
 
 
 @each_kind
@@ -111,7 +115,7 @@ def test_each_direction_is_one_integer_operator(kind: str, shape: str, with_stat
 
 
 @each_kind
-@each_shape
+@each_file
 def test_the_files_compute_what_the_golden_does(kind: str, shape: str, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     model = net(kind, shape)

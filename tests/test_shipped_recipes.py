@@ -17,6 +17,7 @@ TINY = [
 ]
 STEADY = ["anomaly", "cancer", "simple_nn", "text", "volatility"]  # another seed of `speech` is other voices
 SHORT = ["train.epochs=1", "prune.recover.epochs=1"]
+QUICK = ("cancer", "digits-mlp", "simple_nn")  # the others take a minute each even so; `make demo` runs `digits`
 SMALLER = {
     "anomaly": ["data.generate.args={normal: 60, anomalous: 8}"],
     "cancer": [],
@@ -39,7 +40,7 @@ def test_every_recipe_is_tested() -> None:
     assert recipe.shipped() == sorted(SMALLER)
 
 
-@pytest.mark.parametrize("name", SMALLER)
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in SMALLER])
 def test_a_recipe_goes_the_whole_way(name: str, tmp_path: Path) -> None:
     if name == "speech":
         shipped.need_espeak()
