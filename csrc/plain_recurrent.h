@@ -124,9 +124,9 @@ EDGEKIT_PLAIN Units look_up(const std::int8_t* table, const Units& own) {
   Units y;
 #pragma GCC unroll 8
   for (int i = 0; i < kUnits; ++i) {
-    std::int8_t value = table[own.q[i] + 128];
+    int value = table[own.q[i] + 128];
     __asm__("" : "+r"(value));
-    y.q[i] = value;
+    y.q[i] = static_cast<std::int8_t>(value);
   }
   return y;
 }

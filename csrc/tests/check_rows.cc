@@ -25,12 +25,16 @@ std::vector<float> some_floats(std::int64_t count) {
   return result;
 }
 
-// Values of one kind in each row: of the whole range, its ends, or all alike.
+// Values of one kind in each row: of the whole range, its ends, all alike, or one as far from all others as can be.
 void fill_rows(std::int8_t* x, std::int64_t rows, std::int64_t length) {
   for (std::int64_t row = 0; row < rows; ++row) {
-    const std::uint32_t kind = draw() % 4;
+    const std::uint32_t kind = length > 100000 ? 2 : draw() % 4;
     fill(x + row * length, length, kind == 0);
     if (kind == 1) std::memset(x + row * length, static_cast<int>(draw(-128, 127)), length);
+    if (kind == 2) {
+      std::memset(x + row * length, 127, length);
+      x[row * length + draw(0, length - 1)] = -128;
+    }
   }
 }
 
@@ -66,11 +70,11 @@ std::vector<std::int32_t> some_table() {
   return table;
 }
 
-// A set of which int64 alone holds n*q - sum, and one that crosses the runs of its sums.
+// A set that crosses the runs of its sums, and those of which int32 still holds n*q - sum, and no longer.
 void long_sets(Sweep sweep, const std::function<void(std::int64_t)>& check) {
   check(70001);
   if (sweep != Sweep::reduced)
-    for (const std::int64_t n : {(1 << 23) - 1, (1 << 23) + 1}) check(n);
+    for (const std::int64_t n : {(1 << 23) - 1, (1 << 24) - 1}) check(n);
 }
 
 }  // namespace
