@@ -1,5 +1,5 @@
 // GRU and LSTM: every number of units around the blocks of the product, batches that parts share, both directions.
-#include <cmath>
+#include <utility>
 
 #include "check.h"
 
@@ -94,7 +94,7 @@ void gru_layer(const Kernel& kernel, Layer&& own) {
   const unsigned parts = parts_of(kernel);
   run_parts(kernel, args, parts);
   flip(y.bytes(), own.size, args.flip);
-  verdict(kernel, !std::memcmp(want.data(), y.bytes(), own.size), own.text(parts));
+  verdict(kernel, std::equal(want.begin(), want.end(), y.bytes()), own.text(parts));
 }
 
 void lstm_layer(const Kernel& kernel, Layer&& own) {
@@ -141,7 +141,7 @@ void lstm_layer(const Kernel& kernel, Layer&& own) {
   run_parts(kernel, args, parts);
   flip(y.bytes(), own.size, args.flip);
   verdict(kernel,
-          !std::memcmp(want.data(), y.bytes(), own.size) && !std::memcmp(cells.data(), cell.bytes(), states * 4),
+          std::equal(want.begin(), want.end(), y.bytes()) && !std::memcmp(cells.data(), cell.bytes(), states * 4),
           own.text(parts));
 }
 
