@@ -1,11 +1,10 @@
 """Compile the kernels with a clock around each: ``csrc`` without the engine, ``native/timed_call.cc`` for ``call.cc``.
 
-Objects are kept in ``build/kernels_cpu``, named by what they were made of. The flags are those of ``setup.py``.
+Objects are kept in ``build/kernels_cpu``, named by what they were made of. The flags are those of every build.
 """
 
 from __future__ import annotations
 
-import ast
 import ctypes
 import hashlib
 import importlib.machinery
@@ -21,6 +20,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 NATIVE, BUILD = ROOT / "benchmarks" / "native", ROOT / "build" / "kernels_cpu"
+FLAGS = (ROOT / "csrc" / "compile_flags.txt").read_text().split()
 REPLACED = {"call.cc", "bind_engine.cc"}
 MOST = 100_000  # samples
 
@@ -87,7 +87,7 @@ def build() -> Timed:
     import pybind11
 
     includes = [ROOT / "csrc", NATIVE, pybind11.get_include(), sysconfig.get_paths()["include"]]
-    command = [compiler, "-std=c++17", *_flags(), "-fPIC", *(f"-I{path}" for path in includes)]
+    command = [compiler, "-std=c++17", *FLAGS, "-fPIC", *(f"-I{path}" for path in includes)]
     sources = [path for path in (ROOT / "csrc").glob("*.cc") if path.name not in REPLACED]
     sources += [*(ROOT / "csrc" / "cpu").glob("*.cc"), *NATIVE.glob("*.cc")]
     BUILD.mkdir(parents=True, exist_ok=True)
@@ -100,15 +100,6 @@ def build() -> Timed:
     if not library.exists():
         _run([compiler, "-shared", "-o", str(library), *map(str, objects), "-lpthread"])
     return Timed(library)
-
-
-def _flags() -> list[str]:
-    """``FLAGS`` of setup.py, which cannot be imported without building."""
-    for node in ast.parse((ROOT / "setup.py").read_text()).body:
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "FLAGS":
-            flags: list[str] = ast.literal_eval(node.value)
-            return flags
-    raise NoCompiler("setup.py has no FLAGS")
 
 
 def _object(command: list[str], source: Path, headers: bytes) -> Path:

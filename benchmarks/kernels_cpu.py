@@ -57,7 +57,7 @@ CONVOLUTIONS = (
 )
 HEADER = (
     f"{'kernel':30} {'case':28} {'warm us':>9} {'cold us':>9} {'GMAC/s':>8} {'of limit':>8} {'cold':>6}"
-    f" {'GB/s':>7} {'of copy':>8} {'cold':>6}  status"
+    f" {'GB/s':>7} {'of copy':>8} {'cold':>6} {'x ref':>7}  status"
 )
 Row = dict[str, Any]
 
@@ -76,7 +76,7 @@ def cases(spec: OpSpec) -> Iterator[Case]:
 
 def rows(timed: Timed, options: argparse.Namespace) -> Iterator[Row]:
     """One row for each kernel of the table and each case; a failure is a row too and stops nothing."""
-    specs = {spec.name: spec for spec in OPS}
+    specs, plain = {spec.name: spec for spec in OPS}, dict[tuple[str, str], float]()
     for kernel in timed.operators.kernels():
         spec = specs[kernel["op"]]
         if options.only not in (None, spec.name) or options.isa not in (None, kernel["isa"]):
@@ -90,6 +90,11 @@ def rows(timed: Timed, options: argparse.Namespace) -> Iterator[Row]:
                 row = measured(timed, spec, kernel, case, options)
             except Exception as error:  # the other rows go on
                 row = {"status": f"failed: {type(error).__name__}: {error}"}
+            if row["status"] == "ok":
+                us = row["warm"]["us"]
+                if kernel["isa"] == "ref":
+                    plain[spec.name, case.name] = us
+                row["times_ref"] = plain[spec.name, case.name] / us if (spec.name, case.name) in plain else None
             yield {**named, "case": case.name, **row}
 
 
@@ -165,7 +170,8 @@ def line(row: Row) -> str:
     )
     memory = f"{warm['gb_per_s']:7.2f} {percent(warm['of_copy'], 8)} {percent(cold['of_copy'], 6)}"
     unsteady = f"; spread {warm['spread']:.1%}" if warm["spread"] > 0.025 else ""
-    return f"{name} {warm['us']:9.1f} {cold['us']:9.1f} {products} {memory}  ok{unsteady}"
+    times = "-" if row["times_ref"] is None else f"{row['times_ref']:.1f}"
+    return f"{name} {warm['us']:9.1f} {cold['us']:9.1f} {products} {memory} {times:>7}  ok{unsteady}"
 
 
 def percent(share: float | None, width: int) -> str:

@@ -79,7 +79,7 @@ void softmax_s8(const py::array& x, const py::array& table, double output_scale,
   const Mask taken = mask_of(mask, shape, by.rows);
   launch(softmax_s8_args{input<std::int8_t>(x, "x", shape), input<std::int32_t>(table, "table", {256}), taken.values,
                          taken.rows.data(), output<std::int8_t>(out, shape), by.rows, by.length, taken.stride,
-                         normal(output_scale, "output_scale")},
+                         normal(output_scale, "output_scale"), 0},
          isa);
 }
 
@@ -90,7 +90,7 @@ void layer_norm_s8(const py::array& x, const py::array& gain, const py::array& o
   require(std::equal(set.begin(), set.end(), shape.end() - gain.ndim()), "gain does not fit the end of x");
   launch(layer_norm_s8_args{input<std::int8_t>(x, "x", shape), input<float>(gain, "gain", set),
                             input<float>(offset, "offset", set), output<std::int8_t>(out, shape), by.rows, by.length,
-                            normal(scale, "scale"), epsilon(eps)},
+                            normal(scale, "scale"), epsilon(eps), 0},
          isa);
 }
 
@@ -99,7 +99,7 @@ void rms_norm_s8(const py::array& x, const py::array& gain, double scale, double
   const Sets by = sets(shape, set.size());
   require(std::equal(set.begin(), set.end(), shape.end() - gain.ndim()), "gain does not fit the end of x");
   launch(rms_norm_s8_args{input<std::int8_t>(x, "x", shape), input<float>(gain, "gain", set),
-                          output<std::int8_t>(out, shape), by.rows, by.length, normal(scale, "scale"), epsilon(eps)},
+                          output<std::int8_t>(out, shape), by.rows, by.length, normal(scale, "scale"), epsilon(eps), 0},
          isa);
 }
 
@@ -108,7 +108,7 @@ void l2_norm_s8(const py::array& x, double scale, double output_scale, double ep
   const Sets by = sets(shape, 1);
   const float sy = static_cast<float>(normal(output_scale, "output_scale"));
   launch(l2_norm_s8_args{input<std::int8_t>(x, "x", shape), output<std::int8_t>(out, shape), by.rows, by.length,
-                         normal(scale, "scale"), epsilon(eps), 1.0f / sy},
+                         normal(scale, "scale"), epsilon(eps), 1.0f / sy, 0},
          isa);
 }
 
@@ -121,7 +121,7 @@ void group_norm_s8(const py::array& x, std::int64_t groups, const py::array& gai
   require(channels * inner >= 1 && channels * inner <= kMaxSet, "a set must hold 1 to 2^24 - 1 values");
   launch(group_norm_s8_args{input<std::int8_t>(x, "x", shape), input<float>(gain, "gain", {shape[1]}),
                             input<float>(offset, "offset", {shape[1]}), output<std::int8_t>(out, shape), shape[0],
-                            groups, channels, inner, normal(scale, "scale"), epsilon(eps)},
+                            groups, channels, inner, normal(scale, "scale"), epsilon(eps), 0},
          isa);
 }
 
@@ -152,7 +152,7 @@ void gru_s8(const py::array& r, const py::array& z, const py::array& n, const py
                      input<std::int8_t>(n, "n", shape), input<std::int8_t>(h0, "h0", {shape[1], units}),
                      input<std::int8_t>(weight, "weight", {rows, units}), input<std::int32_t>(bias, "bias", {rows}),
                      input<float>(multiplier, "multiplier", {rows}), input<std::int8_t>(tables, "tables", {4, 256}),
-                     output<std::int8_t>(out, shape), shape[0], shape[1], units, k, reverse},
+                     output<std::int8_t>(out, shape), shape[0], shape[1], units, k, reverse, 0, nullptr},
          isa);
 }
 
@@ -173,7 +173,7 @@ void lstm_s8(const py::array& i, const py::array& f, const py::array& g, const p
                       input<std::int8_t>(weight, "weight", {rows, units}), input<std::int32_t>(bias, "bias", {rows}),
                       input<float>(multiplier, "multiplier", {rows}), input<std::int8_t>(tables, "tables", {5, 256}),
                       output<std::int8_t>(out.first, shape), output<float>(out.second, state), shape[0], shape[1],
-                      units, k, reverse},
+                      units, k, reverse, 0, nullptr},
          isa);
 }
 

@@ -1,8 +1,5 @@
 #include "dispatch.h"
 
-#include "ops.h"
-#include "ops_sequences.h"
-
 namespace edgekit {
 
 #define EDGEKIT_KERNEL(op, isa, function, flags)    \

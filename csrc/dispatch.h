@@ -10,6 +10,7 @@
 
 #include "isa.h"
 #include "ops.h"
+#include "ops_sequences.h"
 #include "part.h"
 
 namespace edgekit {
@@ -56,6 +57,8 @@ void run_as(const Kernel& kernel, const matmul_s8_args& args);
 void run_as(const Kernel& kernel, const conv2d_s8_args& args);
 void run_as(const Kernel& kernel, const avg_pool_s8_args& args);
 void run_as(const Kernel& kernel, const max_pool_s8_args& args);
+void run_as(const Kernel& kernel, const gru_s8_args& args);
+void run_as(const Kernel& kernel, const lstm_s8_args& args);
 
 template <class Args>
 void run_as(const Kernel& kernel, const Args& args) {

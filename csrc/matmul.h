@@ -12,21 +12,9 @@
 
 namespace edgekit {
 
-// The dense product of one tier.
-struct DenseProduct {
-  std::size_t (*packed_bytes)(const Product&);
-  void (*pack_weights)(const Product&, const Filters&, void*);
-  std::size_t (*scratch_bytes)(const Product&);
-  void (*multiply)(const Product&, const void*, const bounds&, const residual&, const part&);
-};
-
 inline Product product_of(const matmul_s8_args& args, const std::int8_t* a, std::int8_t* out, std::int64_t rows) {
   return product_of(linear_s8_args{
       a, nullptr, nullptr, nullptr, out, rows, args.fan_in, args.columns, args.limit, {}, args.flip, nullptr});
-}
-
-inline std::size_t line_of(std::size_t bytes) {
-  return (bytes + 63) / 64 * 64;
 }
 
 // A bias of 0 and the multiplier for each column, the packed matrix, and what the product itself needs.

@@ -37,10 +37,15 @@ inline float normalised(std::int8_t q, set_sums set, std::int64_t n, float facto
   return static_cast<float>(n * q - set.sum) * factor;
 }
 
-// sat8(rne(t * gain + offset)), two roundings: -ffp-contract=off keeps the compiler from fusing them.
-inline std::int8_t affine(float t, float gain, float offset) {
+// t * gain + offset, two roundings: -ffp-contract=off keeps the compiler from fusing them.
+inline float affine_sum(float t, float gain, float offset) {
   const float product = t * gain;
-  return saturate(product + offset, -128, 127);
+  return product + offset;
+}
+
+// sat8(rne(t * gain + offset)).
+inline std::int8_t affine(float t, float gain, float offset) {
+  return saturate(affine_sum(t, gain, offset), -128, 127);
 }
 
 }  // namespace edgekit

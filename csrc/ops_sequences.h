@@ -1,4 +1,5 @@
-// The arguments of the operators of sequences: softmax, norms and recurrent layers; as in ops.h.
+// The arguments of the operators of sequences: softmax, norms and recurrent layers; as in ops.h. `packed` is the weight
+// of a recurrent layer as a kernel with kPacked wants it.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +16,7 @@ struct softmax_s8_args {
   std::int8_t* out;
   std::int64_t rows, length, mask_stride;
   double output_scale;
+  std::uint8_t flip;
 };
 
 struct layer_norm_s8_args {
@@ -25,6 +27,7 @@ struct layer_norm_s8_args {
   std::int8_t* out;
   std::int64_t rows, length;
   double scale, eps;
+  std::uint8_t flip;
 };
 
 struct rms_norm_s8_args {
@@ -34,6 +37,7 @@ struct rms_norm_s8_args {
   std::int8_t* out;
   std::int64_t rows, length;
   double scale, eps;
+  std::uint8_t flip;
 };
 
 struct l2_norm_s8_args {
@@ -43,6 +47,7 @@ struct l2_norm_s8_args {
   std::int64_t rows, length;
   double scale, eps;
   float gain;  // 1 / sy
+  std::uint8_t flip;
 };
 
 struct group_norm_s8_args {
@@ -53,6 +58,7 @@ struct group_norm_s8_args {
   std::int8_t* out;
   std::int64_t images, groups, channels, inner;  // channels of one group
   double scale, eps;
+  std::uint8_t flip;
 };
 
 // The ratios of scales of one layer, in the order of edgekit/ops/gru_s8.py.
@@ -72,6 +78,8 @@ struct gru_s8_args {
   std::int64_t steps, batch, units;
   gru_ratios ratios;
   bool reverse;
+  std::uint8_t flip;
+  const void* packed;
 };
 
 // In the order of edgekit/ops/lstm_s8.py.
@@ -94,6 +102,8 @@ struct lstm_s8_args {
   std::int64_t steps, batch, units;
   lstm_ratios ratios;
   bool reverse;
+  std::uint8_t flip;
+  const void* packed;
 };
 
 }  // namespace edgekit

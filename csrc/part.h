@@ -1,6 +1,7 @@
 // How threads share one call of a kernel, and where each may scribble.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace edgekit {
@@ -10,6 +11,11 @@ struct part {
   unsigned index, count;
   void* scratch;
 };
+
+// Bytes of scratch up to where the next piece of it begins.
+inline std::size_t line_of(std::size_t bytes) {
+  return (bytes + 63) / 64 * 64;
+}
 
 // The share of `items` that belongs to a part: [begin, end), the same on every run.
 struct range {

@@ -17,6 +17,17 @@ namespace edgekit::plain {
 
 constexpr int kBlock = 64;  // neighbours that a loop takes at a time
 
+// Bounds that the compiler does not know to be constants. Where it does, it follows each clamped value on a branch of
+// its own, and a loop with branches does not become vectors.
+EDGEKIT_PLAIN bounds opaque(bounds limit) {
+  __asm__("" : "+r"(limit.lo), "+r"(limit.hi));
+  return limit;
+}
+
+EDGEKIT_PLAIN bounds whole_byte() {
+  return opaque({-128, 127});
+}
+
 // One row of add_s8. A step is 0 or 1; each case is a loop of its own, because a compiler wants to know.
 EDGEKIT_PLAIN void add_row(const add_s8_args& args, const std::int8_t* __restrict a, const std::int8_t* __restrict b,
                            std::int8_t* out, std::int64_t length, std::int64_t step_a, std::int64_t step_b) {

@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "ops.h"
+#include "part.h"
 
 namespace edgekit {
 
@@ -144,6 +145,19 @@ inline Filters filters_of(const conv2d_s8_args& args, std::int64_t group) {
 
 inline Filters filters_of(const linear_s8_args& args) {
   return {args.weight, {args.fan_in, 1, 0, 0}, args.fan_in, 1, args.bias, args.multiplier};
+}
+
+// The dense product of one tier, for kernels that are made of one and are not written for a tier themselves.
+struct DenseProduct {
+  std::size_t (*packed_bytes)(const Product&);
+  void (*pack_weights)(const Product&, const Filters&, void*);
+  std::size_t (*scratch_bytes)(const Product&);
+  void (*multiply)(const Product&, const void*, const bounds&, const residual&, const part&);
+  std::uint8_t flip;  // its bytes of activations hold q ^ flip
+};
+
+inline std::size_t no_scratch(const Product&) {
+  return 0;
 }
 
 }  // namespace edgekit

@@ -1,9 +1,8 @@
-// The dense product of the AVX2 tier, shared by conv2d_s8 and linear_s8.
+// The dense product of the AVX2 tier, shared by conv2d_s8, linear_s8, matmul_s8 and the recurrent layers.
 #pragma once
 
 #include <cstddef>
 
-#include "part.h"
 #include "product.h"
 
 namespace edgekit::avx2 {
@@ -17,5 +16,7 @@ std::size_t scratch_bytes(const Product& product);
 
 // This part's share of the pixels or of the features. `packed` is what pack_weights made for the same product.
 void multiply(const Product& product, const void* packed, const bounds& limit, const residual& added, const part& part);
+
+inline constexpr DenseProduct kDense = {packed_bytes, pack_weights, scratch_bytes, multiply, 0};
 
 }  // namespace edgekit::avx2

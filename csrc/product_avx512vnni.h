@@ -1,10 +1,9 @@
-// The dense product of the AVX-512 VNNI tier, shared by conv2d_s8 and linear_s8.
+// The dense product of the AVX-512 VNNI tier, shared by conv2d_s8, linear_s8, matmul_s8 and the recurrent layers.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
-#include "part.h"
 #include "product.h"
 
 namespace edgekit::vnni {
@@ -16,5 +15,7 @@ void pack_weights(const Product& product, const Filters& filters, void* to);
 
 // This part's share of the pixels or of the features. `packed` is what pack_weights made for the same product.
 void multiply(const Product& product, const void* packed, const bounds& limit, const residual& added, const part& part);
+
+inline constexpr DenseProduct kDense = {packed_bytes, pack_weights, no_scratch, multiply, 0x80};
 
 }  // namespace edgekit::vnni

@@ -22,6 +22,13 @@ Buffer packed(const Kernel& kernel, Args& args) {
   return buffer;
 }
 
+template <class Args>
+void run_packed(const Kernel& kernel, const Args& args) {
+  Args own = args;
+  const Buffer weights = packed(kernel, own);
+  call(kernel, &own);
+}
+
 const std::int8_t* flipped(const std::int8_t* x, std::int64_t count, std::uint8_t flip, std::int8_t* to) {
   std::transform(x, x + count, to, [flip](std::int8_t q) { return static_cast<std::int8_t>(q ^ flip); });
   return to;
@@ -122,6 +129,14 @@ void run_as(const Kernel& kernel, const avg_pool_s8_args& args) {
 
 void run_as(const Kernel& kernel, const max_pool_s8_args& args) {
   run_channels_last(kernel, args);
+}
+
+void run_as(const Kernel& kernel, const gru_s8_args& args) {
+  run_packed(kernel, args);
+}
+
+void run_as(const Kernel& kernel, const lstm_s8_args& args) {
+  run_packed(kernel, args);
 }
 
 }  // namespace edgekit

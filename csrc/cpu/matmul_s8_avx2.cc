@@ -6,18 +6,12 @@
 
 namespace edgekit {
 
-namespace {
-
-constexpr DenseProduct kDense = {avx2::packed_bytes, avx2::pack_weights, avx2::scratch_bytes, avx2::multiply};
-
-}  // namespace
-
 std::size_t matmul_s8_avx2_scratch(const matmul_s8_args& args) {
-  return matmul_scratch(args, kDense);
+  return matmul_scratch(args, avx2::kDense);
 }
 
 void matmul_s8_avx2(const matmul_s8_args& args, const part& part) {
-  matmul(args, part, kDense);
+  matmul(args, part, avx2::kDense);
 }
 
 }  // namespace edgekit

@@ -6,19 +6,12 @@
 
 namespace edgekit {
 
-namespace {
-
-constexpr DenseProduct kDense = {vnni::packed_bytes, vnni::pack_weights,
-                                 [](const Product&) -> std::size_t { return 0; }, vnni::multiply};
-
-}  // namespace
-
 std::size_t matmul_s8_avx512vnni_scratch(const matmul_s8_args& args) {
-  return matmul_scratch(args, kDense);
+  return matmul_scratch(args, vnni::kDense);
 }
 
 void matmul_s8_avx512vnni(const matmul_s8_args& args, const part& part) {
-  matmul(args, part, kDense);
+  matmul(args, part, vnni::kDense);
 }
 
 }  // namespace edgekit

@@ -6,19 +6,12 @@
 
 namespace edgekit {
 
-namespace {
-
-constexpr DenseProduct kDense = {neon::packed_bytes, neon::pack_weights,
-                                 [](const Product&) -> std::size_t { return 0; }, neon::multiply};
-
-}  // namespace
-
 std::size_t matmul_s8_neondot_scratch(const matmul_s8_args& args) {
-  return matmul_scratch(args, kDense);
+  return matmul_scratch(args, neon::kDense);
 }
 
 void matmul_s8_neondot(const matmul_s8_args& args, const part& part) {
-  matmul(args, part, kDense);
+  matmul(args, part, neon::kDense);
 }
 
 }  // namespace edgekit

@@ -100,6 +100,7 @@ invocation call_softmax_s8(const site& at) {
   make.parameter(make.args.table, 1);
   make.write(make.args.out);
   if (at.has(2)) set_mask(at, make);
+  make.result.flip = make.offset(&make.args.flip);
   return make.as_word();
 }
 
@@ -119,6 +120,7 @@ invocation call_layer_norm_s8(const site& at) {
   make.write(make.args.out);
   make.args.scale = own.input_scale;
   make.args.eps = own.eps;
+  make.result.flip = make.offset(&make.args.flip);
   return make.as_word();
 }
 
@@ -135,6 +137,7 @@ invocation call_rms_norm_s8(const site& at) {
   make.write(make.args.out);
   make.args.scale = own.input_scale;
   make.args.eps = own.eps;
+  make.result.flip = make.offset(&make.args.flip);
   return make.as_word();
 }
 
@@ -150,6 +153,7 @@ invocation call_l2_norm_s8(const site& at) {
   make.args.scale = own.input_scale;
   make.args.eps = own.eps;
   make.args.gain = 1.0f / static_cast<float>(own.output_scale);
+  make.result.flip = make.offset(&make.args.flip);
   return make.as_word();
 }
 
@@ -181,6 +185,7 @@ invocation call_group_norm_s8(const site& at) {
   make.write(make.args.out);
   make.args.scale = own.input_scale;
   make.args.eps = own.eps;
+  make.result.flip = make.offset(&make.args.flip);
   return make.as_word();
 }
 
@@ -204,6 +209,8 @@ invocation call_gru_s8(const site& at) {
   args.units = size.units;
   args.ratios = k;
   args.reverse = at.own<plan::attributes::gru_s8>().reverse != 0;
+  make.result.flip = make.offset(&args.flip);
+  make.result.packed = make.offset(&args.packed);
   make.result.macs = 3 * elements(at.out()) * size.units;
   return make.as_word();
 }
@@ -238,6 +245,8 @@ invocation call_lstm_s8(const site& at) {
   args.units = size.units;
   args.ratios = k;
   args.reverse = at.own<plan::attributes::lstm_s8>().reverse != 0;
+  make.result.flip = make.offset(&args.flip);
+  make.result.packed = make.offset(&args.packed);
   make.result.macs = 4 * elements(at.out()) * size.units;
   return make.as_word();
 }

@@ -75,7 +75,8 @@ const Kernel& reference() {
 template <class Args>
 void run_parts(const Kernel& kernel, Args& args, unsigned count) {
   std::vector<std::uint8_t> packed(kernel.packed(&args) + 64);
-  if constexpr (std::is_same_v<Args, linear_s8_args> || std::is_same_v<Args, conv2d_s8_args>) {
+  if constexpr (std::is_same_v<Args, linear_s8_args> || std::is_same_v<Args, conv2d_s8_args> ||
+                std::is_same_v<Args, gru_s8_args> || std::is_same_v<Args, lstm_s8_args>) {
     const std::uintptr_t address = reinterpret_cast<std::uintptr_t>(packed.data());
     auto* aligned = packed.data() + (64 - address % 64) % 64;
     if (kernel.flags & kPacked) kernel.pack(&args, aligned);
@@ -110,5 +111,12 @@ void multiplications(const Kernel& kernel, Sweep sweep);
 void sums(const Kernel& kernel, Sweep sweep);
 void tables(const Kernel& kernel, Sweep sweep);
 void quantisations(const Kernel& kernel, Sweep sweep);
+void softmaxes(const Kernel& kernel, Sweep sweep);
+void layer_norms(const Kernel& kernel, Sweep sweep);
+void rms_norms(const Kernel& kernel, Sweep sweep);
+void l2_norms(const Kernel& kernel, Sweep sweep);
+void group_norms(const Kernel& kernel, Sweep sweep);
+void gru_layers(const Kernel& kernel, Sweep sweep);
+void lstm_layers(const Kernel& kernel, Sweep sweep);
 
 }  // namespace edgekit::test

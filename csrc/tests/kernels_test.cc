@@ -27,6 +27,13 @@ Check check_of(const std::string& op) {
   if (op == "sum_s8") return sums;
   if (op == "lut_s8") return tables;
   if (op == "quantize_s8") return quantisations;
+  if (op == "softmax_s8") return softmaxes;
+  if (op == "layer_norm_s8") return layer_norms;
+  if (op == "rms_norm_s8") return rms_norms;
+  if (op == "l2_norm_s8") return l2_norms;
+  if (op == "group_norm_s8") return group_norms;
+  if (op == "gru_s8") return gru_layers;
+  if (op == "lstm_s8") return lstm_layers;
   return nullptr;
 }
 

@@ -119,6 +119,7 @@ def cases() -> Iterator[Case]:
     strided = [part.transpose(0, 1) for part in recurrent_s8.layer(4, 5, 6, 3)[:3]]
     yield Case("strided", (*strided, *recurrent_s8.layer(5, 4, 6, 3)[3:], tables, RATIOS.tensor(), True))
     yield Case("speech 50x1x64", (*recurrent_s8.layer(50, 1, 64, 3), tables, RATIOS.tensor(), False), layer=True)
+    yield Case("batch 20x8x128", (*recurrent_s8.layer(20, 8, 128, 3), tables, RATIOS.tensor(), False), layer=True)
 
 
 def samples_table(seed: int) -> Tensor:
@@ -151,4 +152,5 @@ OP = OpSpec(
     shape=shape,
     cases=cases,
     cost=cost,
+    tiers=("ref", "avx2", "avx512vnni", "neondot"),
 )

@@ -146,6 +146,7 @@ def cases() -> Iterator[Case]:
     strided = [part.transpose(0, 1) for part in _layer(4, 5, 6)[:4]]
     yield Case("strided", (*strided, *_layer(5, 4, 6)[4:], tables, RATIOS.tensor(), True))
     yield Case("speech 50x1x64", (*_layer(50, 1, 64), tables, RATIOS.tensor(), False), layer=True)
+    yield Case("batch 20x8x128", (*_layer(20, 8, 128), tables, RATIOS.tensor(), False), layer=True)
 
 
 def _layer(steps: int, batch: int, units: int, seed: int = 0) -> tuple[Tensor, ...]:
@@ -180,4 +181,5 @@ OP = OpSpec(
     shape=shape,
     cases=cases,
     cost=cost,
+    tiers=("ref", "avx2", "avx512vnni", "neondot"),
 )

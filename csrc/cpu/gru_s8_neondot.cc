@@ -1,0 +1,27 @@
+// gru_s8 for NEON with dot products: the dense product of product_neondot.cc, and the plain loops of plain_recurrent.h.
+#include "../plain_recurrent.h"
+#include "../product_neondot.h"
+
+#if defined(__aarch64__)
+
+namespace edgekit {
+
+std::size_t gru_s8_neondot_scratch(const gru_s8_args& args) {
+  return plain::recurrent_scratch(args, neon::kDense);
+}
+
+std::size_t gru_s8_neondot_packed(const gru_s8_args& args) {
+  return plain::recurrent_packed(args, neon::kDense);
+}
+
+void gru_s8_neondot_pack(const gru_s8_args& args, void* to) {
+  plain::recurrent_pack(args, neon::kDense, to);
+}
+
+void gru_s8_neondot(const gru_s8_args& args, const part& part) {
+  plain::gru(args, part, neon::kDense);
+}
+
+}  // namespace edgekit
+
+#endif

@@ -1,0 +1,14 @@
+// l2_norm_s8 for NEON: the plain loops of plain_rows.h, which the compiler makes vectors of.
+#include "../plain_rows.h"
+
+#if defined(__aarch64__)
+
+namespace edgekit {
+
+void l2_norm_s8_neondot(const l2_norm_s8_args& args, const part& part) {
+  plain::l2_norm(args, part);
+}
+
+}  // namespace edgekit
+
+#endif
