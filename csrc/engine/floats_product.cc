@@ -15,26 +15,36 @@ namespace {
 
 #define INLINE inline __attribute__((always_inline))
 
-typedef float four __attribute__((vector_size(16)));
-typedef float eight __attribute__((vector_size(32)));
+// Vectors in registers, and as they lie in memory, at any multiple of a float. Inside structs, since the alignment of a
+// template argument of its own would be lost.
+struct four {
+  typedef float values __attribute__((vector_size(16)));
+  typedef float stored __attribute__((vector_size(16), aligned(4), may_alias));
+};
+struct eight {
+  typedef float values __attribute__((vector_size(32)));
+  typedef float stored __attribute__((vector_size(32), aligned(4), may_alias));
+};
 
-// kRows of the tile from row m on.
+// kRows of the tile from row m on. The sums stay in registers: nothing takes their address.
 template <class Lanes, int kRows>
 INLINE void multiply_rows(const product_tile& tile, std::int64_t m) {
-  constexpr int kLanes = sizeof(Lanes) / sizeof(float), kVectors = kTileColumns / kLanes;
-  Lanes sum[kRows][kVectors] = {};
-  const float* a = tile.a + m * tile.a_row;
-  for (std::int64_t k = 0; k < tile.depth; ++k) {
-    Lanes b[kVectors];
-    std::memcpy(b, tile.b + k * tile.b_row, sizeof b);
+  using values = typename Lanes::values;
+  using stored = typename Lanes::stored;
+  constexpr int kLanes = sizeof(values) / sizeof(float), kVectors = kTileColumns / kLanes;
+  values sum[kRows][kVectors] = {};
+  const float *a = tile.a + m * tile.a_row, *b = tile.b;
+  for (std::int64_t k = 0; k < tile.depth; ++k, a += tile.a_step, b += tile.b_row) {
+    values line[kVectors];
+    for (int v = 0; v < kVectors; ++v) line[v] = *reinterpret_cast<const stored*>(b + v * kLanes);
     for (int i = 0; i < kRows; ++i) {
-      const float value = a[i * tile.a_row + k * tile.a_step];
-      for (int v = 0; v < kVectors; ++v) sum[i][v] += value * b[v];
+      const float value = a[i * tile.a_row];
+      for (int v = 0; v < kVectors; ++v) sum[i][v] += value * line[v];
     }
   }
   for (int i = 0; i < kRows; ++i) {
     float line[kTileColumns];
-    std::memcpy(line, sum[i], sizeof line);
+    for (int v = 0; v < kVectors; ++v) *reinterpret_cast<stored*>(line + v * kLanes) = sum[i][v];
     float* out = tile.out + (m + i) * tile.out_row;
     for (std::int64_t n = 0; tile.row_bias && n < kTileColumns; ++n) line[n] += tile.row_bias[m + i];
     for (std::int64_t n = 0; tile.column_bias && n < tile.columns; ++n) line[n] += tile.column_bias[n];

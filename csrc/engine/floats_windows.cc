@@ -1,6 +1,7 @@
 // Windows over lines, images and volumes: convolutions, as products of the weight and patches, and pools.
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "../window.h"
 #include "floats.h"
@@ -24,7 +25,8 @@ corner corner_of(const Args& args, std::int64_t index) {
           column * args.stride.width - args.padding.width};
 }
 
-// For every tap of the kernel and every output of a tile the place that is read, -1 for one in the padding.
+// For every tap of the kernel and every output of a tile the place that is read, -1 for one in the padding; then, for
+// every tap, whether those places are neighbours.
 void places_of(const conv_f32_args& args, std::int64_t first, std::int64_t columns, std::int32_t* places) {
   const volume &in = args.in_size, &kernel = args.kernel;
   for (std::int64_t n = 0; n < kTileColumns; ++n) {
@@ -41,6 +43,13 @@ void places_of(const conv_f32_args& args, std::int64_t first, std::int64_t colum
           *to = inside ? static_cast<std::int32_t>((layer * in.height + row) * in.width + column) : -1;
         }
   }
+  const std::int64_t taps = kernel.count();
+  for (std::int64_t tap = 0; tap < taps; ++tap) {
+    const std::int32_t* place = places + tap * kTileColumns;
+    bool dense = place[0] >= 0;
+    for (std::int64_t n = 1; n < kTileColumns; ++n) dense = dense && place[n] == place[0] + n;
+    places[taps * kTileColumns + tap] = dense;
+  }
 }
 
 // The patches of a tile: for every channel and tap one value of each output.
@@ -48,8 +57,13 @@ void patches_of(const conv_f32_args& args, const float* x, const std::int32_t* p
   const std::int64_t taps = args.kernel.count(), area = args.in_size.count();
   for (std::int64_t channel = 0; channel < args.channels; ++channel, x += area) {
     const std::int32_t* place = places;
-    for (std::int64_t tap = 0; tap < taps; ++tap, place += kTileColumns, to += kTileColumns)
-      for (std::int64_t n = 0; n < kTileColumns; ++n) to[n] = place[n] < 0 ? 0.0f : x[place[n]];
+    for (std::int64_t tap = 0; tap < taps; ++tap, place += kTileColumns, to += kTileColumns) {
+      if (places[taps * kTileColumns + tap]) {
+        std::memcpy(to, x + place[0], kTileColumns * sizeof(float));
+      } else {
+        for (std::int64_t n = 0; n < kTileColumns; ++n) to[n] = place[n] < 0 ? 0.0f : x[place[n]];
+      }
+    }
   }
 }
 
@@ -97,18 +111,20 @@ std::int64_t divisor_of(const pool_f32_args& args, const corner& begin, std::int
 
 std::size_t conv_f32_scratch(const conv_f32_args& args) {
   const std::int64_t taps = args.kernel.count();
-  return static_cast<std::size_t>((args.channels + 1) * taps * kTileColumns) * sizeof(float);
+  return static_cast<std::size_t>((args.channels + 1) * taps * kTileColumns + taps) * sizeof(float);
 }
 
 void conv_f32_move(const conv_f32_args& args, const part& part) {
   const std::int64_t area = args.in_size.count(), outputs = args.out_size.count(), taps = args.kernel.count();
   const std::int64_t depth = args.channels * taps, tiles = (outputs + kTileColumns - 1) / kTileColumns;
-  const range share = share_of(args.images * args.groups * tiles, part);
+  const std::int64_t sets = args.images * args.groups;
+  const range share = share_of(sets * tiles, part);
   auto* patches = static_cast<float*>(part.scratch);
   auto* places = reinterpret_cast<std::int32_t*>(patches + depth * kTileColumns);
   const bool pointwise = is_pointwise(args);
+  std::int64_t placed = -1;  // the tile whose places are known: all channels have the same
   for (std::int64_t i = share.begin; i < share.end; ++i) {
-    const std::int64_t first = i % tiles * kTileColumns, set = i / tiles, group = set % args.groups;
+    const std::int64_t first = i / sets * kTileColumns, set = i % sets, group = set % args.groups;
     const float* x = args.x + set * args.channels * area;
     product_tile own = {};
     own.a = args.weight + group * args.filters * depth;
@@ -126,7 +142,8 @@ void conv_f32_move(const conv_f32_args& args, const part& part) {
       own.b = x + first;
       own.b_row = area;
     } else {
-      places_of(args, first, own.columns, places);
+      if (placed != first) places_of(args, first, own.columns, places);
+      placed = first;
       patches_of(args, x, places, patches);
     }
     multiply(own);
