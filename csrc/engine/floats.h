@@ -33,8 +33,8 @@ struct compare_args {
 };
 
 struct unary_f32_args {
-  const float* x;
-  float* out;
+  const std::uint8_t* x;
+  std::uint8_t* out;
   grid_of<2> along;  // x, out; in elements
   plan::unary function;
 };

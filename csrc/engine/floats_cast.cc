@@ -4,6 +4,8 @@
 #include <type_traits>
 
 #include "floats.h"
+#include "floats_blocks.h"
+#include "view.h"
 
 namespace edgekit {
 
@@ -30,60 +32,56 @@ To converted(From x) {
 }
 
 template <class From, class To>
-void cast_rows(const cast_args& args, const part& part) {
-  const auto* x = reinterpret_cast<const From*>(args.x);
-  auto* out = reinterpret_cast<To*>(args.out);
-  const std::int64_t x_step = args.along.last_step(0), step = args.along.last_step(1);
-  for_each_row(args.along, part, [&](const row_of<2>& at) {
-    const From* from = x + at.offset[0];
-    To* to = out + at.offset[1];
-    if (x_step == 1 && step == 1) {
-      for (std::int64_t i = 0; i < at.length; ++i) to[i] = converted<To>(from[i]);
-    } else {
-      for (std::int64_t i = 0; i < at.length; ++i) to[i * step] = converted<To>(from[i * x_step]);
-    }
-  });
+void cast_block(const void* const* in, std::int64_t count, void* out) {
+  const auto* x = static_cast<const From*>(in[0]);
+  auto* to = static_cast<To*>(out);
+  for (std::int64_t i = 0; i < count; ++i) to[i] = converted<To>(x[i]);
 }
 
 template <class From>
-void cast_from(const cast_args& args, const part& part) {
-  switch (args.to) {
+block_function from_type(plan::type to) {
+  switch (to) {
     case plan::type::s8:
-      return cast_rows<From, std::int8_t>(args, part);
+      return cast_block<From, std::int8_t>;
     case plan::type::u8:
-      return cast_rows<From, std::uint8_t>(args, part);
+      return cast_block<From, std::uint8_t>;
     case plan::type::s16:
-      return cast_rows<From, std::int16_t>(args, part);
+      return cast_block<From, std::int16_t>;
     case plan::type::s32:
-      return cast_rows<From, std::int32_t>(args, part);
+      return cast_block<From, std::int32_t>;
     case plan::type::s64:
-      return cast_rows<From, std::int64_t>(args, part);
+      return cast_block<From, std::int64_t>;
     case plan::type::f32:
-      return cast_rows<From, float>(args, part);
-    case plan::type::boolean:
-      return cast_rows<From, Truth>(args, part);
+      return cast_block<From, float>;
+    default:
+      return cast_block<From, Truth>;
+  }
+}
+
+block_function function_of(const cast_args& args) {
+  switch (args.from) {
+    case plan::type::s8:
+      return from_type<std::int8_t>(args.to);
+    case plan::type::u8:
+      return from_type<std::uint8_t>(args.to);
+    case plan::type::s16:
+      return from_type<std::int16_t>(args.to);
+    case plan::type::s32:
+      return from_type<std::int32_t>(args.to);
+    case plan::type::s64:
+      return from_type<std::int64_t>(args.to);
+    case plan::type::f32:
+      return from_type<float>(args.to);
+    default:
+      return from_type<Truth>(args.to);
   }
 }
 
 }  // namespace
 
 void cast_move(const cast_args& args, const part& part) {
-  switch (args.from) {
-    case plan::type::s8:
-      return cast_from<std::int8_t>(args, part);
-    case plan::type::u8:
-      return cast_from<std::uint8_t>(args, part);
-    case plan::type::s16:
-      return cast_from<std::int16_t>(args, part);
-    case plan::type::s32:
-      return cast_from<std::int32_t>(args, part);
-    case plan::type::s64:
-      return cast_from<std::int64_t>(args, part);
-    case plan::type::f32:
-      return cast_from<float>(args, part);
-    case plan::type::boolean:
-      return cast_from<Truth>(args, part);
-  }
+  const auto from = static_cast<std::int64_t>(bytes_of(args.from)), to = static_cast<std::int64_t>(bytes_of(args.to));
+  in_blocks<1>(args.along, part, {args.x}, {from, to}, args.out, function_of(args));
 }
 
 }  // namespace edgekit

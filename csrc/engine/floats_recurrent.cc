@@ -48,9 +48,9 @@ void gru_f32_move(const gru_f32_args& args, const part& part) {
       const std::int64_t at = ((args.reverse ? args.steps - 1 - step : step) * args.batch + row) * units;
       recurrent_part(h, args.weight, args.bias, units, 3 * units, hidden);
       for (std::int64_t i = 0; i < units; ++i) {
-        const float r = sigmoid_f32(args.gates[0][at + i] + hidden[i]);
-        const float z = sigmoid_f32(args.gates[1][at + i] + hidden[units + i]);
-        const float n = tanh_f32(args.gates[2][at + i] + r * hidden[2 * units + i]);
+        const float r = functions::sigmoid(args.gates[0][at + i] + hidden[i]);
+        const float z = functions::sigmoid(args.gates[1][at + i] + hidden[units + i]);
+        const float n = functions::tanh(args.gates[2][at + i] + r * hidden[2 * units + i]);
         args.out[at + i] = (1 - z) * n + z * h[i];
       }
       h = args.out + at;
@@ -70,12 +70,12 @@ void lstm_f32_move(const lstm_f32_args& args, const part& part) {
       const std::int64_t at = ((args.reverse ? args.steps - 1 - step : step) * args.batch + row) * units;
       recurrent_part(h, args.weight, args.bias, units, 4 * units, hidden);
       for (std::int64_t k = 0; k < units; ++k) {
-        const float i = sigmoid_f32(args.gates[0][at + k] + hidden[k]);
-        const float f = sigmoid_f32(args.gates[1][at + k] + hidden[units + k]);
-        const float g = tanh_f32(args.gates[2][at + k] + hidden[2 * units + k]);
-        const float o = sigmoid_f32(args.gates[3][at + k] + hidden[3 * units + k]);
+        const float i = functions::sigmoid(args.gates[0][at + k] + hidden[k]);
+        const float f = functions::sigmoid(args.gates[1][at + k] + hidden[units + k]);
+        const float g = functions::tanh(args.gates[2][at + k] + hidden[2 * units + k]);
+        const float o = functions::sigmoid(args.gates[3][at + k] + hidden[3 * units + k]);
         cell[k] = f * cell[k] + i * g;
-        args.out[at + k] = o * tanh_f32(cell[k]);
+        args.out[at + k] = o * functions::tanh(cell[k]);
       }
       h = args.out + at;
     }
