@@ -168,6 +168,32 @@ def test_what_is_a_step_away_too_often_is_no_tie() -> None:
         ties.add("file", 0, near, near + 2)
 
 
+def test_a_float_state_goes_from_run_to_run(tmp_path: Path) -> None:
+    class Streamed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.head = nn.GRU(5, 7, batch_first=True), nn.Linear(7, 3)
+
+        def forward(self, x: Tensor, h0: Tensor) -> tuple[Tensor, Tensor]:
+            y, hn = self.layer(x, h0.unsqueeze(0))
+            return self.head(y), hn[0]
+
+    values = (items((3, 5)), items((7,), seed=9))
+    graph = capture(build(Streamed()), values)
+    cells = patterns.cells(ek.quantize(graph, [values]).graph)
+    names = [cell.body.name for cell in cells if word(cell.body) == "gru"]
+    mixed = ek.quantize(graph, [values], ek.QuantConfig(keep_float=names)).graph
+    shapes, path = {"x": (1, 3, 5), "h0": (1, 7)}, tmp_path / "net.ekm"
+    report = ek.export_native(mixed, path, shapes, states={"h0": mixed.output_names[1]})
+    assert report.state_bytes == 64
+    assert "one step beside a tie" in report.validated
+    runner, golden, state = ek.load(path), ek.lower(mixed), torch.zeros(1, 7)
+    for step in range(3):
+        x = items((3, 5), 1, seed=step)
+        want, state = golden(x, state)
+        assert np.allclose(runner.run(x.numpy())[0], want.numpy(), atol=0.05)
+
+
 def table(columns: int, rows: int, seed: int = 0) -> np.ndarray[Any, Any]:
     """Numbers of different sizes, some missing, and a last column of words."""
     rng = np.random.default_rng(seed)
