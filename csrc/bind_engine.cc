@@ -11,6 +11,7 @@
 #include <variant>
 #include <vector>
 
+#include "engine/functions.h"
 #include "engine/kinds.h"
 #include "include/edgekit.h"
 
@@ -232,9 +233,21 @@ py::dict plan_layout() {
 #include "engine/plan.def"
 #undef PLAN_OPERATION
 #undef F
-  return py::dict("kinds"_a = kinds, "header"_a = sizeof(plan::header), "tensor"_a = sizeof(plan::tensor),
-                  "operation"_a = sizeof(plan::operation), "major"_a = plan::kMajor, "minor"_a = plan::kMinor,
-                  "alignment"_a = plan::kAlignment, "slack"_a = plan::kSlack, "dims"_a = plan::kMaxDims);
+#define NAME(name) names.append(#name);
+  const auto named = [](auto fill) {
+    py::list names;
+    fill(names);
+    return names;
+  };
+  const py::dict functions("binary"_a = named([](py::list& names) { EDGEKIT_BINARY(NAME) }),
+                           "compare"_a = named([](py::list& names) { EDGEKIT_COMPARISON(NAME) }),
+                           "unary_f32"_a = named([](py::list& names) { EDGEKIT_UNARY(NAME) }),
+                           "reduce"_a = named([](py::list& names) { EDGEKIT_REDUCTION(NAME) }));
+#undef NAME
+  return py::dict("kinds"_a = kinds, "functions"_a = functions, "header"_a = sizeof(plan::header),
+                  "tensor"_a = sizeof(plan::tensor), "operation"_a = sizeof(plan::operation), "major"_a = plan::kMajor,
+                  "minor"_a = plan::kMinor, "alignment"_a = plan::kAlignment, "slack"_a = plan::kSlack,
+                  "dims"_a = plan::kMaxDims);
 }
 
 }  // namespace

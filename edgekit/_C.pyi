@@ -39,6 +39,7 @@ class _Kind(TypedDict):
 
 class _Layout(TypedDict):
     kinds: list[_Kind]
+    functions: dict[str, list[str]]
     header: int
     tensor: int
     operation: int

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import float_references
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -89,7 +90,7 @@ class Interpreter:
     def __init__(self, data: bytes) -> None:
         head = struct.unpack_from("<8sII3Q12QIIQQ", data)
         assert head[0] == b"\x89EKM\r\n\x1a\n"
-        assert head[1:3] == (1, 0)
+        assert head[1:3] == (1, 1)
         self.file_bytes, self.arena_bytes, self.state_bytes = head[3:6]
         assert self.file_bytes == len(data)
         spans = [head[i : i + 2] for i in range(6, 18, 2)]
@@ -340,6 +341,21 @@ def _extremum(self: Interpreter, call: Call) -> None:
     write(self, call, y.reshape(self.records[call.outputs[0]].sizes))
 
 
+def _cast(self: Interpreter, call: Call) -> None:
+    (x,) = operands(self, call)
+    write(self, call, float_references.cast(x, TYPES[self.records[call.outputs[0]].element]))
+
+
+def _reduce(self: Interpreter, call: Call) -> None:
+    (x,) = operands(self, call)
+    write(self, call, float_references.reduce(x, call.attributes).reshape(self.records[call.outputs[0]].sizes))
+
+
+def _pool_f32(self: Interpreter, call: Call) -> None:
+    (x,) = operands(self, call)
+    write(self, call, float_references.pool(x, call.attributes, self.records[call.outputs[0]].sizes))
+
+
 def _simple(function: Callable[[list[Any], dict[str, Any]], Tensor | tuple[Tensor, ...]]) -> Callable[..., None]:
     def run(self: Interpreter, call: Call) -> None:
         result = function(operands(self, call), call.attributes)
@@ -377,4 +393,8 @@ RUN: dict[str, Callable[[Interpreter, Call], None]] = {
     ),
     "gru_s8": _simple(lambda x, a: gru_s8.reference(*x, bool(a["reverse"]))),
     "lstm_s8": _simple(lambda x, a: lstm_s8.reference(*x, bool(a["reverse"]))),
+    "cast": _cast,
+    "reduce": _reduce,
+    "pool_f32": _pool_f32,
+    **{word: _simple(reference) for word, reference in float_references.REFERENCES.items()},
 }

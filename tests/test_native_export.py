@@ -17,18 +17,22 @@ from torch.nn import functional
 import edgekit as ek
 from edgekit.data.spectrum import LogMel
 from edgekit.errors import DataError, ExportMismatch, GraphFileError, OperatorError, UsageError
-from edgekit.export import native as exporting
+from edgekit.export.native import check
+from edgekit.export.native.float_words import FUNCTIONS
 from edgekit.export.native.format import HEADER, OPERATION, TENSOR, attribute_struct
 from edgekit.export.native.words import TABLE
+from edgekit.graph import edit
 from edgekit.runtime import NativeRunner
 
 engine = pytest.importorskip("edgekit._C", reason="the C++ extension is not built")
+aten = torch.ops.aten
 pytestmark = pytest.mark.skipif(not hasattr(engine, "Engine"), reason="edgekit._C was built before the engine")
 
 
 def test_the_table_is_that_of_the_engine() -> None:
     layout = engine.plan_layout()
     assert (HEADER.size, TENSOR.size, OPERATION.size) == (layout["header"], layout["tensor"], layout["operation"])
+    assert {word: list(names) for word, names in FUNCTIONS.items()} == layout["functions"]
     types = {"I": "u32", "i": "i32", "f": "f32", "d": "f64"}
     ours = [
         (
@@ -107,15 +111,18 @@ def test_every_call_that_a_plan_lacks_is_named_at_once(tmp_path: Path) -> None:
 def test_a_spectrum_is_refused_by_its_name(tmp_path: Path) -> None:
     front = LogMel(8000, 256, 128, 8)
     net = nn.Sequential(front, nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 5 * 6, 3))
+    graph = quantise(net, 1024)
     with pytest.raises(OperatorError, match="log-mel spectrum") as caught:
-        ek.export_native(quantise(net, 1024), tmp_path / "net.ekm")
-    assert "spectrum.py" in str(caught.value)
+        ek.export_native(graph, tmp_path / "net.ekm")
+    calls = [node for node in ek.lower(graph).nodes if "data/spectrum.py" in edit.source_line(node)]
+    assert len(calls) >= 7
+    assert all(edit.describe(node) in str(caught.value) for node in calls if node.target is not aten.sym_size.int)
     assert "no form for" not in str(caught.value)
     assert "Capture the net behind it" in str(caught.value)
 
 
 def test_a_file_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exporting, "_named", lambda graph, feed: {"output": torch.full((1, 5), 9.0)})
+    monkeypatch.setattr(check, "golden_outputs", lambda *_: {"output": torch.full((1, 5), 9.0)})
     graph = quantised("residual")
     monkeypatch.setattr(graph, "output_names", ("output",))
     with pytest.raises(ExportMismatch, match="differ from the golden"):

@@ -7,22 +7,10 @@ namespace edgekit {
 
 namespace {
 
-// a, b and out as one walk, dimensions of size 1 repeated; sizes align from the right.
+// a, b and out as one walk.
 grid joined(const site& at) {
-  const tensor &a = at.in(0), &b = at.in(1), &out = at.out();
-  at.need_s8({&a, &b, &out});
-  at.need(a.dims <= out.dims && b.dims <= out.dims, "an operand has more dimensions than out");
-  grid along = {};
-  set_steps(along, 2, out, 1);
-  for (int i = 0; i < 2; ++i) {
-    const tensor& t = at.in(static_cast<u32>(i));
-    const u32 lacks = out.dims - t.dims;
-    for (u32 d = 0; d < t.dims; ++d) {
-      at.need(t.size[d] == out.size[d + lacks] || t.size[d] == 1, "a and b do not broadcast to out");
-      along.step[i][d + lacks] = t.size[d] == 1 ? 0 : t.step[d];
-    }
-  }
-  return merged(along, 2);
+  at.need_s8({&at.in(0), &at.in(1), &at.out()});
+  return walk_of<2>(at);
 }
 
 // Kernels want neighbours, or one value for all, in the last dimension; where there are none, one of size 1 is added.
@@ -44,34 +32,10 @@ broadcast shape_of(const site& at) {
   return shape;
 }
 
-// Splits the dimensions of x, in order, into those that stay in out and those that go.
-void split_axes(const site& at, u32 chosen, axes& kept, axes& reduced) {
-  const tensor &x = at.in(0), &out = at.out();
-  at.need_s8({&x, &out});
-  at.need_dense(out);
-  at.need(!repeats(x), "x repeats an element");
-  at.need(chosen >> x.dims == 0, "it names a dimension that x lacks");
-  const bool keeps = out.dims == x.dims;
-  u32 to = 0;
-  for (u32 d = 0; d < x.dims; ++d) {
-    const bool gone = (chosen >> d & 1) != 0;
-    if (!gone || keeps) {
-      at.need(to < out.dims && out.size[to] == (gone ? 1 : x.size[d]),
-              "out does not have the sizes that are left of x");
-      ++to;
-    }
-    axes& side = gone ? reduced : kept;
-    const int last = side.dims - 1;
-    if (x.size[d] == 1) continue;
-    if (last >= 0 && side.step[last] == x.step[d] * x.size[d]) {
-      side.size[last] *= x.size[d];
-      side.step[last] = x.step[d];
-    } else {
-      side.size[side.dims] = x.size[d];
-      side.step[side.dims++] = x.step[d];
-    }
-  }
-  at.need(to == out.dims, "out does not have the sizes that are left of x");
+// split_axes of what are bytes.
+void split_bytes(const site& at, u32 chosen, axes& kept, axes& reduced) {
+  at.need_s8({&at.in(0), &at.out()});
+  split_axes(at, chosen, kept, reduced);
 }
 
 i64 count_of(const axes& along) {
@@ -129,7 +93,7 @@ invocation call_choose_s8(const site& at) {
 invocation call_sum_s8(const site& at) {
   const auto& own = at.own<plan::attributes::sum_s8>();
   maker<sum_s8_args> make(at);
-  split_axes(at, own.axes, make.args.kept, make.args.reduced);
+  split_bytes(at, own.axes, make.args.kept, make.args.reduced);
   at.need_set(count_of(make.args.reduced));
   at.need_normal(own.multiplier, "its multiplier");
   at.need_bounds(own.lo, own.hi);
@@ -144,7 +108,7 @@ invocation call_sum_s8(const site& at) {
 invocation call_extremum_s8(const site& at) {
   const auto& own = at.own<plan::attributes::extremum_s8>();
   maker<extremum_args> make(at);
-  split_axes(at, own.axes, make.args.kept, make.args.reduced);
+  split_bytes(at, own.axes, make.args.kept, make.args.reduced);
   at.need_set(count_of(make.args.reduced));
   make.args.least = own.least != 0;
   make.read(make.args.x, 0);

@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "failure.h"
-#include "grid.h"
 
 namespace edgekit {
 
@@ -76,6 +75,34 @@ void set_steps(grid& along, int array, const tensor& t, i64 bytes) {
     along.size[d] = t.size[d];
     along.step[array][d] = t.step[d] * bytes;
   }
+}
+
+void split_axes(const site& at, u32 chosen, axes& kept, axes& reduced) {
+  const tensor &x = at.in(0), &out = at.out();
+  at.need_dense(out);
+  at.need(!repeats(x), "x repeats an element");
+  at.need(chosen >> x.dims == 0, "it names a dimension that x lacks");
+  const bool keeps = out.dims == x.dims;
+  u32 to = 0;
+  for (u32 d = 0; d < x.dims; ++d) {
+    const bool gone = (chosen >> d & 1) != 0;
+    if (!gone || keeps) {
+      at.need(to < out.dims && out.size[to] == (gone ? 1 : x.size[d]),
+              "out does not have the sizes that are left of x");
+      ++to;
+    }
+    axes& side = gone ? reduced : kept;
+    const int last = side.dims - 1;
+    if (x.size[d] == 1) continue;
+    if (last >= 0 && side.step[last] == x.step[d] * x.size[d]) {
+      side.size[last] *= x.size[d];
+      side.step[last] = x.step[d];
+    } else {
+      side.size[side.dims] = x.size[d];
+      side.step[side.dims++] = x.step[d];
+    }
+  }
+  at.need(to == out.dims, "out does not have the sizes that are left of x");
 }
 
 invocation make_call(const plan_view& plan, const plan::operation& op) {

@@ -11,7 +11,9 @@
 #include <type_traits>
 #include <vector>
 
+#include "../axes.h"
 #include "../part.h"
+#include "grid.h"
 #include "touched.h"
 
 namespace edgekit {
@@ -44,7 +46,8 @@ struct invocation {
   bool halo = true;              // padding lies in memory, or there is none
   bool shared_flip = false;      // of a mover: one flip is of all its operands; else it turns x into out
   i64 macs = 0;
-  i64 bytes = 0;  // read and written, weights too: how much work it is
+  i64 bytes = 0;                  // read and written, weights too: how much work it is
+  std::size_t scratch_bytes = 0;  // of a mover, for each thread
 };
 
 // Demands that the operands fit and makes the call; throws failure.
@@ -142,8 +145,33 @@ class maker {
 };
 
 // The dimensions of a tensor, in the unit of `bytes` for each element, as one array of a grid.
-struct grid;
 void set_steps(grid& along, int array, const tensor& t, i64 bytes);
+
+// The first inputs of an operation and, as the last array, its out as one walk in elements of each; sizes align from
+// the right, and dimensions of size 1 are repeated.
+template <int kInputs>
+grid_of<kInputs + 1> walk_of(const site& at) {
+  const tensor& out = at.out();
+  grid_of<kInputs + 1> along = {};
+  along.dims = static_cast<int>(out.dims);
+  for (u32 d = 0; d < out.dims; ++d) {
+    along.size[d] = out.size[d];
+    along.step[kInputs][d] = out.step[d];
+  }
+  for (int i = 0; i < kInputs; ++i) {
+    const tensor& t = at.in(static_cast<u32>(i));
+    at.need(t.dims <= out.dims, "an operand has more dimensions than out");
+    const u32 lacks = out.dims - t.dims;
+    for (u32 d = 0; d < t.dims; ++d) {
+      at.need(t.size[d] == out.size[d + lacks] || t.size[d] == 1, "its operands do not broadcast to out");
+      along.step[i][d + lacks] = t.size[d] == 1 ? 0 : t.step[d];
+    }
+  }
+  return merged(along, kInputs);
+}
+
+// Splits the dimensions of x, in order, into those that stay in out, which is dense, and those whose bit is set.
+void split_axes(const site& at, u32 chosen, axes& kept, axes& reduced);
 
 // Makers, one for each kind; in calls_*.cc.
 #define PLAN_OPERATION(name, most, fewest, outputs, fields) invocation call_##name(const site& at);

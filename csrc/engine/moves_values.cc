@@ -11,10 +11,6 @@ namespace {
 
 constexpr std::int64_t kBlock = 256;  // values that wait in a buffer, so that the arithmetic is on neighbours
 
-std::int64_t last_step(const grid& along, int array) {
-  return along.dims ? along.step[array][along.dims - 1] : 1;
-}
-
 std::int64_t count_of(const axes& along) {
   std::int64_t count = 1;
   for (int d = 0; d < along.dims; ++d) count *= along.size[d];
@@ -60,8 +56,8 @@ void extremum_move(const extremum_args& args, const part& part) {
 }
 
 void choose_move(const choose_args& args, const part& part) {
-  const std::int64_t step_a = last_step(args.along, 0), step_b = last_step(args.along, 1),
-                     step_out = last_step(args.along, 2);
+  const std::int64_t step_a = args.along.last_step(0), step_b = args.along.last_step(1),
+                     step_out = args.along.last_step(2);
   const auto flip = static_cast<std::int8_t>(args.flip ^ (args.least ? 0xff : 0));
   for_each_row(args.along, part, [&](const row_at& at) {
     const std::int8_t *a = args.a + at.offset[0], *b = args.b + at.offset[1];
@@ -75,7 +71,7 @@ void choose_move(const choose_args& args, const part& part) {
 }
 
 void quantize_move(const quantize_move_args& args, const part& part) {
-  const std::int64_t x_step = last_step(args.along, 0), out_step = last_step(args.along, 1);
+  const std::int64_t x_step = args.along.last_step(0), out_step = args.along.last_step(1);
   const quantize_move_args own = args;  // a copy, since a store of bytes might change what args points to
   for_each_row(own.along, part, [&](const row_at& at) {
     const float* x = own.x + at.offset[0];
@@ -92,7 +88,7 @@ void quantize_move(const quantize_move_args& args, const part& part) {
 }
 
 void dequantize_move(const dequantize_move_args& args, const part& part) {
-  const std::int64_t x_step = last_step(args.along, 0), out_step = last_step(args.along, 1);
+  const std::int64_t x_step = args.along.last_step(0), out_step = args.along.last_step(1);
   for_each_row(args.along, part, [&](const row_at& at) {
     const std::int8_t* x = args.x + at.offset[0];
     float* out = args.out + at.offset[1];
@@ -102,8 +98,8 @@ void dequantize_move(const dequantize_move_args& args, const part& part) {
 }
 
 void lut_move(const lut_move_args& args, const part& part) {
-  const std::int64_t x_step = last_step(args.along, 0), out_step = last_step(args.along, 1),
-                     table_step = last_step(args.along, 2);
+  const std::int64_t x_step = args.along.last_step(0), out_step = args.along.last_step(1),
+                     table_step = args.along.last_step(2);
   const auto flip = static_cast<std::int8_t>(args.flip);
   for_each_row(args.along, part, [&](const row_at& at) {
     const std::int8_t *x = args.x + at.offset[0], *table = args.table + at.offset[2];

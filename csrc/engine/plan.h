@@ -24,7 +24,7 @@ using f64 = double;
 
 constexpr unsigned char kMagic[8] = {0x89, 'E', 'K', 'M', '\r', '\n', 0x1a, '\n'};  // as PNG: text mode breaks it
 constexpr u32 kMajor = 1;  // another major is refused; a newer minor only where it uses an operator that is not known
-constexpr u32 kMinor = 0;
+constexpr u32 kMinor = 1;  // 1: the float words
 constexpr u64 kAlignment = 64;  // of sections, of every constant, and of every region of the arena
 constexpr u64 kSlack = 64;      // bytes behind arena and data that a kernel may read, and never uses
 constexpr u32 kMaxDims = 8;

@@ -15,7 +15,7 @@ constexpr double kLeastParallelNs = 2000;
 
 bool is_worth_sharing(const invocation& made, const choice& chosen) {
   if (chosen.kernel && !(chosen.kernel->flags & kParts)) return false;
-  const double macs_per_ns = chosen.kernel && chosen.kernel->isa == Isa::ref ? 4 : 100;
+  const double macs_per_ns = !chosen.kernel ? 10 : chosen.kernel->isa == Isa::ref ? 4 : 100;
   return static_cast<double>(made.macs) / macs_per_ns + static_cast<double>(made.bytes) / 8 > kLeastParallelNs;
 }
 
@@ -153,7 +153,8 @@ void program_writer::add(u32 operation, const invocation& made, const choice& ch
     }
   }
   const function run = chosen.kernel ? chosen.kernel->call : made.move;
-  if (chosen.kernel) own_.scratch_bytes = std::max(own_.scratch_bytes, chosen.kernel->scratch(own.args));
+  const std::size_t scratch = chosen.kernel ? chosen.kernel->scratch(own.args) : made.scratch_bytes;
+  own_.scratch_bytes = std::max(own_.scratch_bytes, scratch);
   add_step(operation, run, args, is_worth_sharing(made, chosen), concurrent);
   for (const auto& [one, offset] : after) write_converted(operation, *one, offset);
   uses_temporary_ = uses_temporary_ || temporary_ > 0;

@@ -21,6 +21,9 @@ bool in_place_allowed(u32 kind) {
     case plan::kind::mul_s8:
     case plan::kind::lut_s8:
     case plan::kind::choose_s8:
+    case plan::kind::binary:
+    case plan::kind::unary_f32:
+    case plan::kind::select:
       return true;
     default:
       return false;

@@ -1,5 +1,7 @@
 #include "nets.h"
 
+#include "random.h"
+
 namespace edgekit::test {
 
 namespace {
@@ -10,32 +12,6 @@ using plan::type;
 using View = PlanWriter::View;
 
 constexpr u32 kNone = plan::kNone;
-
-struct Random {
-  u64 state = 88172645463325252u;
-
-  u32 draw() {  // xorshift64
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return static_cast<u32>(state >> 32);
-  }
-  std::vector<std::int8_t> bytes(i64 count) {
-    std::vector<std::int8_t> values(static_cast<std::size_t>(count));
-    for (auto& one : values) one = static_cast<std::int8_t>(static_cast<int>(draw() % 255) - 127);
-    return values;
-  }
-  std::vector<std::int32_t> words(i64 count, i32 most) {
-    std::vector<std::int32_t> values(static_cast<std::size_t>(count));
-    for (auto& one : values) one = static_cast<i32>(draw() % static_cast<u32>(2 * most)) - most;
-    return values;
-  }
-  std::vector<float> reals(i64 count, float least, float most) {
-    std::vector<float> values(static_cast<std::size_t>(count));
-    for (auto& one : values) one = least + (most - least) * static_cast<float>(draw() % 1000) / 1000.0f;
-    return values;
-  }
-};
 
 // weight, bias and multiplier of a layer.
 struct Layer {
@@ -197,7 +173,9 @@ const std::vector<Net>& nets() {
   static const std::vector<Net> all = {{"image", [] { return image_net(8); }},
                                        {"recurrent", recurrent_net},
                                        {"table", table_net},
-                                       {"pieces", pieces_net}};
+                                       {"pieces", pieces_net},
+                                       {"floats", floats_net},
+                                       {"islands", islands_net}};
   return all;
 }
 

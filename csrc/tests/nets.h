@@ -13,8 +13,13 @@ Bytes image_net(i64 side);
 Bytes recurrent_net();
 // Rows of a table by index s64 [4]: an index outside 0..6 fails the run.
 Bytes table_net();
-// Every other kind, on pieces of 16 to 256 values; input s8 [4, 16].
+// Every other kind on bytes, on pieces of 16 to 256 values; input s8 [4, 16].
 Bytes pieces_net();
+// The float words that go value by value or over dimensions, and the movers on their elements; inputs f32 [4, 16],
+// s64 [4, 1] and boolean [4, 16].
+Bytes floats_net();
+// The float words with weights, windows or time, between bytes; input s8 [1, 4, 8, 8].
+Bytes islands_net();
 
 struct Net {
   const char* name;

@@ -24,6 +24,17 @@ std::vector<Bytes> plans() {
   return all;
 }
 
+void nets_hold_every_kind() {
+  std::vector<bool> held(static_cast<std::size_t>(plan::kind::count));
+  for (const Net& net : nets()) {
+    Bytes plan = net.make();
+    const auto* first = reinterpret_cast<const plan::operation*>(plan.data() + plan.header().operators.offset);
+    for (u64 i = 0; i < plan.header().operators.count; ++i) held[first[i].kind] = true;
+  }
+  for (std::size_t kind = 0; kind < held.size(); ++kind)
+    expect(held[kind], std::string("a net holds ") + plan::kKinds[kind].name);
+}
+
 void tiers_and_threads() {
   for (const Bytes& plan : plans()) {
     const Model model(plan), plain(plan, "ref");
@@ -143,6 +154,7 @@ void nothing_grows(int runs) {
 
 int main(int count, char** words) {
   using namespace edgekit::test;
+  nets_hold_every_kind();
   tiers_and_threads();
   contexts_side_by_side();
   a_pool_of_the_caller();

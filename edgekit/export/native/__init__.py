@@ -8,12 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
 from edgekit import disk
-from edgekit.errors import ExportMismatch, UsageError
+from edgekit.errors import UsageError
+from edgekit.export.native import check
 from edgekit.export.native.compile import Compiled, compile_plan
 from edgekit.export.native.format import to_bytes
 from edgekit.export.validate import generated_inputs
@@ -78,7 +77,8 @@ def export_native(
     Raises:
         UsageError: the graph is not quantised, or has no such input, output or shape.
         OperatorError: names every call that a plan cannot hold, with its source line.
-        ExportMismatch: the engine does not give the golden's bytes; nothing is written then.
+        ExportMismatch: the engine does not compute what the golden does (:mod:`edgekit.export.native.check`); nothing
+            is written then.
     """
     path = Path(path)
     source = graph if isinstance(graph, Graph) else capture(graph, example_inputs)
@@ -87,15 +87,23 @@ def export_native(
         raise UsageError("the graph is not quantised.", fix="Call ek.quantize first.")
     compiled = compile_plan(integer, shapes, states)
     data, given = to_bytes(compiled.plan), _given(source, compiled, inputs, seed)
+    taps = check.with_taps(integer)
     with tempfile.TemporaryDirectory() as folder:
-        candidate = Path(folder) / path.name
-        disk.write_file(candidate, data)
-        words = _validate(NativeRunner(candidate), integer, given, states or {})
+        runner = _runner(Path(folder) / path.name, data)
+        tapped = None
+        if taps is not None:
+            tapped = _runner(Path(folder) / "tapped.ekm", to_bytes(compile_plan(taps, shapes, states).plan))
+        words = check.validate(runner, tapped, integer, given, states or {})
     disk.write_file(path, data)
     plan = compiled.plan
     sizes = (plan.arena_bytes, plan.least_bytes, plan.state_bytes, len(plan.operations))
     words += "" if inputs is not None else ", generated"
     return NativeReport(path.name, len(data), *sizes, compiled.fused, compiled.copies, words)
+
+
+def _runner(path: Path, data: bytes) -> NativeRunner:
+    disk.write_file(path, data)
+    return NativeRunner(path)
 
 
 def _given(source: Graph, compiled: Compiled, inputs: Sequence[Tensor] | None, seed: int) -> list[tuple[Tensor, ...]]:
@@ -109,34 +117,3 @@ def _given(source: Graph, compiled: Compiled, inputs: Sequence[Tensor] | None, s
     batch = infos[0].shape[0] or 1
     runs = max(len(inputs[0]) // batch, 1)
     return [tuple(x[run * batch : (run + 1) * batch] for x in inputs) for run in range(runs)]
-
-
-def _validate(runner: NativeRunner, integer: Graph, given: list[tuple[Tensor, ...]], states: Mapping[str, str]) -> str:
-    """Run after run, states handed on; every byte must be the golden's."""
-    names = [info.name for info in integer.inputs]
-    held = {name: torch.zeros_like(x) for name, x in zip(names, given[0], strict=True) if name in states}
-    for values in given:
-        feed = [held.get(name, x) for name, x in zip(names, values, strict=True)]
-        golden = _named(integer, feed)
-        ports = [x.numpy() for name, x in zip(names, feed, strict=True) if name not in states]
-        for info, got in zip(runner.outputs, runner.run(*ports), strict=True):
-            _compare(runner.name, info.name, golden[info.name].numpy(), got)
-        held = {name: golden[output] for name, output in states.items()}
-    return f"edgekit {runner.version} ({runner.isa}) on {len(given)} runs, equal to the golden by the byte"
-
-
-def _named(integer: Graph, feed: Sequence[Tensor]) -> dict[str, Tensor]:
-    with torch.no_grad():
-        result = integer(*feed)
-    results = (result,) if isinstance(result, Tensor) else tuple(result)
-    return dict(zip(integer.output_names, results, strict=True))
-
-
-def _compare(file: str, name: str, golden: np.ndarray[Any, Any], got: np.ndarray[Any, Any]) -> None:
-    same = got.shape == golden.shape and got.dtype == golden.dtype
-    if not same or got.tobytes() != np.ascontiguousarray(golden).tobytes():
-        count = int((got != golden).sum()) if same else golden.size
-        raise ExportMismatch(
-            f"{file}: {count} of {golden.size} values of {name} differ from the golden, where none may.",
-            fix="Please report this model.",
-        )

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 
 import torch
 from torch import Tensor, fx
 
 from edgekit.errors import OperatorError, UsageError, did_you_mean
-from edgekit.export.native import layout, memory
+from edgekit.export.native import decompose, layout, memory
 from edgekit.export.native.build import ELEMENTS, Builder
 from edgekit.export.native.operation import Operation, Plan
-from edgekit.export.native.rules import rule_of
+from edgekit.export.native.rules import is_known, rule_of
 from edgekit.export.native.specialise import Fixed, described, specialise
 from edgekit.export.native.view import Buffer, Storage, View, dense_steps
 from edgekit.graph import Graph, edit
 
 s8 = torch.ops.edgekit
-FOURIER = (torch.ops.aten.stft.default, torch.ops.aten.stft.center, torch.ops.aten._fft_r2c.default)
+SPECTRUM = ("edgekit", "data", "spectrum.py")  # the log-mel front that ships
 SPECTRUM_FIX = "Capture the net behind it, and give the plan the features; or export to ONNX."
 
 
@@ -53,7 +54,7 @@ def compile_plan(
         OperatorError: names every call that a plan cannot hold, with its source line.
         UsageError: for shapes or states that the graph does not have.
     """
-    fixed = specialise(graph, shapes)
+    fixed = _expanded(specialise(graph, shapes), shapes)
     builder = Builder(fixed, layout.decide(fixed))
     _refuse(builder)
     held = _states(builder, states or {})
@@ -71,11 +72,20 @@ def compile_plan(
     return Compiled(builder.plan, fixed, len(builder.layout.sums), builder.copies)
 
 
-def _refuse(builder: Builder) -> None:
+def _expanded(fixed: Fixed, shapes: Mapping[str, Sequence[int]] | None) -> Fixed:
+    """With calls that have no rule written out in others that have."""
+    unknown = [node for node in _unknown(Builder(fixed, layout.decide(fixed))) if not _is_spectrum(node)]
+    return specialise(decompose.expand(fixed, unknown, is_known), shapes) if unknown else fixed
+
+
+def _unknown(builder: Builder) -> list[fx.Node]:
     own = [node for node in builder.fixed.nodes if node not in builder.layout.absorbed]
-    unknown = [node for node in own if rule_of(builder, node) is None]
-    spectrum = [node for node in unknown if _is_spectrum(node)]
-    others = [node for node in unknown if node not in spectrum]
+    return [node for node in own if rule_of(builder, node) is None]
+
+
+def _refuse(builder: Builder) -> None:
+    spectrum = [node for node in builder.fixed.nodes if _is_spectrum(node)]
+    others = [node for node in _unknown(builder) if node not in spectrum]
     found = [f"a plan has no form for {len(others)} calls: {described(others)}"] if others else []
     if spectrum:
         found.append(f"a plan does not hold the log-mel spectrum in front of the net: {described(spectrum)}")
@@ -86,7 +96,9 @@ def _refuse(builder: Builder) -> None:
 
 def _is_spectrum(node: fx.Node) -> bool:
     """A Fourier transform, also as the convolution that :mod:`edgekit.data.spectrum` makes of it."""
-    return node.target in FOURIER or edit.short_source(node).startswith("spectrum.py:")
+    name = edit.operator_name(node)
+    path = PurePath(edit.source_line(node).partition(":")[0])
+    return "stft" in name or "fft_" in name or path.parts[-3:] == SPECTRUM
 
 
 @dataclass(frozen=True)

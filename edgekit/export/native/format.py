@@ -9,12 +9,13 @@ from __future__ import annotations
 import struct
 from dataclasses import astuple, dataclass, field
 
+from edgekit.export.native.attributes import Attributes
 from edgekit.export.native.operation import Operation, Plan
 from edgekit.export.native.view import Buffer, Storage, View
-from edgekit.export.native.words import NUMBER, Attributes
+from edgekit.export.native.words import NUMBER
 
 MAGIC = b"\x89EKM\r\n\x1a\n"
-MAJOR, MINOR = 1, 0
+MAJOR, MINOR = 1, 1
 ALIGNMENT = SLACK = 64
 MAX_DIMS = 8
 NONE = 0xFFFFFFFF

@@ -8,12 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from edgekit.export.native import words
+from edgekit.export.native import float_words, words
 from edgekit.export.native.operation import Operation, Plan
 from edgekit.export.native.view import Buffer, Storage, View
 
 ALIGNMENT = 64
-IN_PLACE = tuple(kind.word for kind in (words.Add, words.Mul, words.Lut, words.Choose))
+IN_PLACE = tuple(
+    kind.word
+    for kind in (
+        words.Add, words.Mul, words.Lut, words.Choose, float_words.Binary, float_words.Unary, float_words.Select,
+    )
+)  # fmt: skip
 
 
 @dataclass

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from edgekit.export.native.attributes import Attributes
 from edgekit.export.native.view import Buffer, Storage, View
-from edgekit.export.native.words import Attributes
 
 
 @dataclass(eq=False)

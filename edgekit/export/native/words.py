@@ -1,31 +1,15 @@
 """The operations of a plan: the mirror of ``csrc/engine/plan.def``, row by row, which a test compares with it.
 
-What each means, and what its operands are, stands there. A row's attributes are a frozen dataclass whose fields are
-those of the C struct, in its order; padding is left to :mod:`edgekit.export.native.format`.
+What each means, and what its operands are, stands there. The words of floats are in
+:mod:`edgekit.export.native.float_words`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Annotated, ClassVar, get_type_hints
+from dataclasses import dataclass
 
-U32 = Annotated[int, "I"]
-I32 = Annotated[int, "i"]
-F32 = Annotated[float, "f"]
-F64 = Annotated[float, "d"]
-
-
-@dataclass(frozen=True)
-class Attributes:
-    """What an operation knows besides its operands; ``word`` is its name in the table."""
-
-    word: ClassVar[str] = ""
-
-    @classmethod
-    def layout(cls) -> tuple[tuple[str, str], ...]:
-        """Name and struct code of every field, in order."""
-        hints = get_type_hints(cls, include_extras=True)
-        return tuple((field.name, hints[field.name].__metadata__[0]) for field in fields(cls))
+from edgekit.export.native import float_words
+from edgekit.export.native.attributes import F32, F64, I32, U32, Attributes
 
 
 @dataclass(frozen=True)
@@ -337,5 +321,16 @@ TABLE = (
     Row(Take, 2, 2),
     Row(Extremum, 1, 1),
     Row(Choose, 2, 2),
+    Row(float_words.Binary, 2, 2),
+    Row(float_words.Compare, 2, 2),
+    Row(float_words.Unary, 1, 1),
+    Row(float_words.Select, 3, 3),
+    Row(float_words.Cast, 1, 1),
+    Row(float_words.Reduce, 1, 1),
+    Row(float_words.Matmul, 3, 2),
+    Row(float_words.Conv, 3, 2),
+    Row(float_words.Pool, 1, 1),
+    Row(float_words.Gru, 6, 6),
+    Row(float_words.Lstm, 8, 8, 2),
 )
 NUMBER = {row.attributes.word: number for number, row in enumerate(TABLE)}

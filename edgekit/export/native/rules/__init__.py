@@ -10,7 +10,17 @@ import torch
 from torch import fx
 
 from edgekit.export.native.build import Builder
-from edgekit.export.native.rules import border, elementwise, moves, pools, products, recurrent, rows
+from edgekit.export.native.rules import (
+    border,
+    elementwise,
+    float_layers,
+    floats,
+    moves,
+    pools,
+    products,
+    recurrent,
+    rows,
+)
 
 aten, s8 = torch.ops.aten, torch.ops.edgekit
 Rule = Callable[[Builder, fx.Node], Any]
@@ -56,8 +66,17 @@ REFUSALS: dict[object, Callable[[Builder, fx.Node], str]] = {
 
 def rule_of(builder: Builder, node: fx.Node) -> Rule | None:
     """The rule for a call; None where there is none."""
-    if node.target in RULES:
-        refusal = REFUSALS.get(node.target)
-        return None if refusal and refusal(builder, node) else RULES[node.target]
+    refusal = REFUSALS.get(node.target)
+    if node.target in RULES and not (refusal and refusal(builder, node)):
+        return RULES[node.target]
+    if node.target in floats.RULES and floats.takes(builder, node):
+        return floats.RULES[node.target]
+    if node.target in float_layers.RULES and float_layers.takes(builder, node):
+        return float_layers.RULES[node.target]
     found: Rule | None = moves.rule_of(builder, node)
     return found
+
+
+def is_known(target: object) -> bool:
+    """Whether there is a rule for some calls of an operator."""
+    return any(target in known for known in (RULES, floats.RULES, float_layers.RULES, moves.MOVERS))

@@ -8,6 +8,7 @@ import torch
 from torch import fx
 
 from edgekit.export.native import words
+from edgekit.export.native.attributes import Attributes
 from edgekit.export.native.build import Builder, last_order
 from edgekit.export.native.rules import products
 from edgekit.export.native.view import Element, View, merged
@@ -56,7 +57,7 @@ def _with_row(view: View) -> View:
     return found
 
 
-def _pair(builder: Builder, node: fx.Node, attributes: words.Attributes, *arguments: Any) -> View:
+def _pair(builder: Builder, node: fx.Node, attributes: Attributes, *arguments: Any) -> View:
     operands = [builder.view(argument) for argument in arguments]
     out = builder.home(node, _order(builder, node, operands))
     builder.elementwise(attributes, operands, out)

@@ -18,9 +18,12 @@ from edgekit.graph import edit, kinds
 
 aten = torch.ops.aten
 PADS = (PAD, aten.pad.default)
-MOVERS = frozenset(kinds.MOVES) - {aten.max_pool2d.default, aten.max_pool1d.default, aten.max_pool3d.default} | {
+MOVERS = frozenset(kinds.MOVES) - {
+    aten.max_pool2d.default, aten.max_pool1d.default, aten.max_pool3d.default, aten.amax.default, aten.amin.default,
+} | {
     aten.cat.default, aten.stack.default, aten.clone.default, aten.contiguous.default, aten.alias.default,
     aten.narrow.default, aten.view.default, aten.t.default, aten.movedim.int, aten.detach.default,
+    aten._unsafe_view.default, aten.view_as.default, aten.lift_fresh_copy.default,
 }  # fmt: skip
 INDEXED = (aten.index.Tensor, aten.index_select.default, aten.gather.default)
 OUTSIDE = 300.0  # a constant byte b is the number -(b + OUTSIDE); elements are counted from 1, and 0 is the byte 0
@@ -118,8 +121,14 @@ def select(builder: Builder, node: fx.Node) -> tuple[list[View], Selection]:
         return torch.arange(begins[-1], total, dtype=torch.float64).reshape(value.shape)
 
     args, kwargs = fx.map_arg((node.args, node.kwargs), numbered)
+    value = builder.fixed.values[node]
+    filler = None
+    if value.dtype not in (torch.int8, torch.uint8, torch.bool) and _filler(node):
+        sources.append(builder.constant(torch.tensor(_filler(node), dtype=value.dtype)))
+        begins.append(total)
+        filler = float(total)
     with torch.no_grad():
-        numbers = edit.overload(node)(*_marked(node, args), **kwargs)
+        numbers = edit.overload(node)(*_marked(node, args, filler), **kwargs)
     return sources, _selection(sources, begins, numbers.numpy())
 
 
@@ -129,12 +138,18 @@ def _is_data(argument: fx.Node, node: fx.Node) -> bool:
     return not (index and argument is not node.args[0])
 
 
-def _marked(node: fx.Node, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """A pad's value becomes the number that stands for that byte."""
+def _filler(node: fx.Node) -> Any:
+    """The number that a pad writes around its tensor; 0 for other movers."""
+    return edit.arguments(node)["value"] or 0 if node.target in PADS else 0
+
+
+def _marked(node: fx.Node, args: tuple[Any, ...], filler: float | None) -> tuple[Any, ...]:
+    """A pad's value becomes the number of the element that holds it, or the one that stands for that byte."""
     at = {PAD: 2, aten.pad.default: 3}.get(node.target)  # type: ignore[call-overload]
     if at is None or len(args) <= at or args[at] is None:
         return args
-    return (*args[:at], -(float(args[at]) + OUTSIDE), *args[at + 1 :])
+    number = -(float(args[at]) + OUTSIDE) if filler is None else filler
+    return (*args[:at], number, *args[at + 1 :])
 
 
 def _selection(sources: list[View], begins: list[int], numbers: Any) -> Selection:

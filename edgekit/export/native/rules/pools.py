@@ -8,6 +8,7 @@ import torch
 from torch import fx
 
 from edgekit.export.native import words
+from edgekit.export.native.attributes import Attributes
 from edgekit.export.native.build import Builder, last_order, rows_last
 from edgekit.export.native.view import View
 from edgekit.graph import edit
@@ -31,7 +32,7 @@ def largest(builder: Builder, node: fx.Node) -> View:
     return _pool(builder, node, attributes, [])
 
 
-def _pool(builder: Builder, node: fx.Node, attributes: words.Attributes, constants: list[View]) -> View:
+def _pool(builder: Builder, node: fx.Node, attributes: Attributes, constants: list[View]) -> View:
     x = builder.view(edit.operand(node, 0))
     if x.sizes[1] != 1 and x.steps[1] != 1:
         x = builder.ordered(x, last_order(4))

@@ -7,6 +7,7 @@ from typing import Any
 from torch import fx
 
 from edgekit.export.native import words
+from edgekit.export.native.attributes import Attributes
 from edgekit.export.native.build import Builder
 from edgekit.export.native.rules.products import as_rows
 from edgekit.export.native.view import View
@@ -44,7 +45,7 @@ def l2_norm(builder: Builder, node: fx.Node) -> View:
     return _norm(builder, node, words.L2Norm(parts["scale"], parts["output_scale"], parts["eps"]))
 
 
-def _norm(builder: Builder, node: fx.Node, attributes: words.Attributes, *vectors: Any) -> View:
+def _norm(builder: Builder, node: fx.Node, attributes: Attributes, *vectors: Any) -> View:
     constants = [builder.view(vector) for vector in vectors]
     dims = len(constants[0].sizes) if constants else 1
     x, out = builder.ordered(builder.view(edit.operand(node, 0))), builder.home(node)
