@@ -138,6 +138,28 @@ def onnx_target(name: str) -> OnnxTarget:
     return _table()[name]
 
 
+def channel_multiples(name: str) -> dict[str, int]:
+    """Return the channels that INT8 kernels take at a time, by operator (``conv2d``) and ``other``.
+
+    Args:
+        name: a runtime on a CPU (``onnxruntime``, ``native``) or a device.
+
+    Raises:
+        UsageError: there is no such row, or it has no INT8, or nobody checked.
+    """
+    rows: dict[str, dict[str, int]] = _tables()["multiple"]
+    if name in rows:
+        return rows[name]
+    spellings = {alias: row for row in _devices().values() for alias in (row.name, *row.aliases)}
+    if name not in spellings:
+        raise _unknown("target of widths", name, (*rows, *device_names()), (*rows, *spellings))
+    multiple = spellings[name].int8_multiple
+    if not isinstance(multiple, int):
+        why = "has no INT8" if multiple is None else "has no known multiple of channels"
+        raise UsageError(f"{spellings[name].title} {why}.", fix="Give a number.")
+    return {"other": multiple}
+
+
 def device_names() -> tuple[str, ...]:
     """Return the names of all devices, in the order of the table."""
     return tuple(_devices())

@@ -1,4 +1,4 @@
-"""The oracle of pruning: the same graph with the channels masked."""
+"""Pruned graphs against the oracle of :mod:`masked`, and against the same graph with weights of 0."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ from collections.abc import Sequence
 
 import nets
 import torch
+from masked import ROUNDING, check_every_value
 from nets import same
 from torch import Tensor
 
 import edgekit as ek
 from edgekit.graph import Graph, edit
-from edgekit.prune import PruneReport, _select, couple
+from edgekit.prune import PruneReport, couple
 from edgekit.prune.groups import Channel
 from edgekit.prune.scores import scores
-
-# Pruned and masked graphs are compared in double: they add the same products, but for zeros, in another order. A sum of
-# n <= 2000 terms errs by at most n * 2**-53 of the sum of their sizes; ten layers, none of which amplifies by more
-# than 100 in all, stay below 10 * 100 * 2000 * 2**-53 < 1e-9 of the largest output. A wrong cut is off by far more.
-ROUNDING = 1e-9
+from edgekit.prune.select import Rule, select
+from edgekit.prune.surgery import cut
 
 
 def in_double(subject: Graph, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -35,8 +33,8 @@ def assert_close(got: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
 
 
 def chosen(graph: Graph, ratio: float) -> list[Channel]:
-    groups = couple(graph).groups
-    return [c for group in _select(groups, scores(graph, groups, "l2"), ratio, "local", 1) for c in group]
+    coupling = couple(graph)
+    return [c for group in select(coupling, scores(graph, coupling.groups, "l2"), ratio, Rule()) for c in group]
 
 
 def masked(graph: Graph, victims: Sequence[Channel]) -> Graph:
@@ -48,6 +46,18 @@ def masked(graph: Graph, victims: Sequence[Channel]) -> Graph:
                 if member.dim == 1:
                     edit.get_by_path(copy.module, member.path)[:, list(member.indices)] = 0
     return copy
+
+
+def check(graph: Graph, inputs: Sequence[Tensor], ratio: float, blocks: str = "whole", importance: str = "l2") -> Graph:
+    """Cut a copy and hold every value of it against the oracle; returns the copy."""
+    before, after = graph.copy(), graph.copy()
+    reference, coupling = couple(before), couple(after)
+    victims = select(coupling, scores(graph, coupling.groups, importance), ratio, Rule(blocks=blocks))
+    gone = {channel.choice for group in victims for channel in group}
+    same = [channel for group in reference.groups for channel in group.channels if channel.choice in gone]
+    cut(after, coupling, [channel for group in victims for channel in group])
+    check_every_value(before, reference, same, after, inputs)
+    return after
 
 
 def check_against_mask(graph: Graph, ratio: float, inputs: Sequence[Tensor]) -> PruneReport:

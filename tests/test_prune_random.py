@@ -104,7 +104,7 @@ def check_random_net(model: Random, ratio: float) -> None:
 
 
 @given(NETS, st.sampled_from((0.25, 0.5, 0.99)))
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_random_nets(model: Random, ratio: float) -> None:
     check_random_net(model, ratio)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import fx, nn
@@ -28,6 +28,14 @@ PRODUCTS = (
 )  # fmt: skip
 WORDS = (s8.gru.default, s8.lstm.default, s8.gru_s8.default, s8.lstm_s8.default)
 RECURRENT = (aten.gru.input, aten.lstm.input, aten.rnn_tanh.input, aten.rnn_relu.input)
+
+
+class Shapes(Protocol):
+    """What knows the shapes of values for a batch of 1, such as a Graph."""
+
+    def shape(self, node: fx.Node) -> tuple[int, ...]:
+        """Of one value."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,7 @@ def total_parameters(graph: Graph) -> int:
     return sum(value.numel() for value in stored.values())
 
 
-def macs(graph: Graph, node: fx.Node) -> int:
+def macs(graph: Shapes, node: fx.Node) -> int:
     """Products that the call adds up: those of matrices, convolutions, attention and recurrent layers."""
     count = _COUNTS.get(node.target)
     return count(graph, node) if count is not None else 0
@@ -82,30 +90,30 @@ def _stored(graph: Graph, node: fx.Node) -> Iterator[torch.Tensor]:
                 yield value
 
 
-def _convolution(graph: Graph, node: fx.Node) -> int:
+def _convolution(graph: Shapes, node: fx.Node) -> int:
     return math.prod(graph.shape(node)) * math.prod(_shape_of(graph, node, "weight")[1:])
 
 
-def _transposed(graph: Graph, node: fx.Node) -> int:
+def _transposed(graph: Shapes, node: fx.Node) -> int:
     """Every input value meets the whole kernel of its group."""
     return math.prod(graph.shape(edit.input_node(node))) * math.prod(_shape_of(graph, node, "weight")[1:])
 
 
-def _linear(graph: Graph, node: fx.Node) -> int:
+def _linear(graph: Shapes, node: fx.Node) -> int:
     return math.prod(graph.shape(node)) * _shape_of(graph, node, "weight")[-1]
 
 
-def _product(graph: Graph, node: fx.Node) -> int:
+def _product(graph: Shapes, node: fx.Node) -> int:
     return math.prod(graph.shape(node)) * graph.shape(edit.input_node(node))[-1]
 
 
-def _attention(graph: Graph, node: fx.Node) -> int:
+def _attention(graph: Shapes, node: fx.Node) -> int:
     """Queries with keys, then weights with values."""
     (*outer, queries, width), keys = (_shape_of(graph, node, name) for name in ("query", "key"))
     return math.prod(outer) * queries * keys[-2] * (width + _shape_of(graph, node, "value")[-1])
 
 
-def _recurrent(graph: Graph, node: fx.Node) -> int:
+def _recurrent(graph: Shapes, node: fx.Node) -> int:
     """Every weight matrix meets one vector at each step of time."""
     parts = edit.arguments(node)
     vectors = math.prod(graph.shape(parts["input"])[:2])
@@ -113,7 +121,7 @@ def _recurrent(graph: Graph, node: fx.Node) -> int:
     return vectors * sum(math.prod(shape) for shape in matrices if len(shape) == 2)
 
 
-def _word(graph: Graph, node: fx.Node) -> int:
+def _word(graph: Shapes, node: fx.Node) -> int:
     """The recurrent weights of every gate meet one vector at each step of time."""
     (steps, batch, units), state = (_shape_of(graph, node, name) for name in (_first(node), "h0"))
     return steps * batch * units * state[-1] * (3 if node.target in (s8.gru.default, s8.gru_s8.default) else 4)
@@ -123,11 +131,11 @@ def _first(node: fx.Node) -> str:
     return next(iter(edit.arguments(node)))
 
 
-def _shape_of(graph: Graph, node: fx.Node, argument: str) -> tuple[int, ...]:
+def _shape_of(graph: Shapes, node: fx.Node, argument: str) -> tuple[int, ...]:
     return graph.shape(edit.arguments(node)[argument])
 
 
-_COUNTS: dict[Any, Callable[[Graph, fx.Node], int]] = {
+_COUNTS: dict[Any, Callable[[Shapes, fx.Node], int]] = {
     **dict.fromkeys(CONVOLUTIONS, _convolution),
     **dict.fromkeys(TRANSPOSED, _transposed),
     **dict.fromkeys(LINEARS, _linear),

@@ -33,8 +33,12 @@ def arguments(node: fx.Node) -> dict[str, Any]:
 
 def set_argument(node: fx.Node, name: str, value: Any) -> None:
     """Set one argument by its schema name, filling defaults before it where they were left out."""
-    names = [argument.name for argument in overload(node)._schema.arguments]
+    schema = overload(node)._schema.arguments
+    names = [argument.name for argument in schema]
     index, bound = names.index(name), arguments(node)
+    if schema[index].kwarg_only:
+        node.kwargs = {**node.kwargs, name: value}
+        return
     bound[name] = value
     positional = max(index + 1, len(node.args))
     node.args = tuple(bound[n] for n in names[:positional])

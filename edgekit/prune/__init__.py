@@ -1,4 +1,4 @@
-"""Structured pruning: whole channels go, and what is left computes the same as if they were masked.
+"""Structured pruning: whole channels go, and what is left computes the same as if they were left out of every sum.
 
 :func:`prune` is also what ``edgekit.prune(...)`` calls.
 """
@@ -6,101 +6,109 @@
 from __future__ import annotations
 
 import fnmatch
-import math
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
 from edgekit.callable import make_callable
 from edgekit.errors import UsageError
-from edgekit.graph import Graph, capture, cost
-from edgekit.prune.groups import Channel, Coupling, Group, couple
-from edgekit.prune.scores import Batches, Loss, scores
+from edgekit.graph import Graph, capture
+from edgekit.prune.goal import Goal
+from edgekit.prune.groups import Group, couple
+from edgekit.prune.measured import Batches, Loss
+from edgekit.prune.multiples import multiple_for
+from edgekit.prune.report import Cut, LayerChange, PruneReport, PruneResult, Width, report
+from edgekit.prune.scores import scores
+from edgekit.prune.select import BLOCKS, SCOPES, Ratio, Rule
 from edgekit.prune.surgery import cut
 
-__all__ = ["Group", "PruneReport", "PruneResult", "Width", "couple", "prune"]
-
-
-@dataclass(frozen=True)
-class Width:
-    """Channels of one group before and after."""
-
-    name: str
-    before: int
-    after: int
-
-
-@dataclass(frozen=True)
-class PruneReport:
-    """What pruning did: sizes before and after, one entry for each group cut, and why the others were not."""
-
-    macs_before: int
-    macs_after: int
-    parameters_before: int
-    parameters_after: int
-    layers: tuple[Width, ...]
-    not_pruned: tuple[tuple[str, str], ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """The report as plain JSON values."""
-        return asdict(self) | {"not_pruned": [{"name": name, "reason": reason} for name, reason in self.not_pruned]}
-
-
-@dataclass(frozen=True)
-class PruneResult:
-    """A smaller graph and the report on it."""
-
-    graph: Graph
-    report: PruneReport
+__all__ = ["Group", "LayerChange", "PruneReport", "PruneResult", "Width", "couple", "prune"]
 
 
 def prune(
     graph: Graph | nn.Module,
-    ratio: float,
+    ratio: Ratio | None = None,
     *,
+    target_macs: float | None = None,
+    target_parameters: float | None = None,
     importance: str = "l2",
+    reduce: str = "mean",
+    normalise: str = "mean",
     scope: str = "local",
-    round_to: int = 1,
+    blocks: str = "whole",
+    round_to: int | str = 1,
     exclude: Sequence[str] = (),
+    steps: int = 1,
+    recover: Callable[[Graph], Graph] | None = None,
     data: Batches | None = None,
     loss: Loss | None = None,
+    seed: int = 0,
     example_inputs: Any = None,
 ) -> PruneResult:
     """Cut the least important channels out of a copy of ``graph``.
 
+    How much goes is said by one of ``ratio``, ``target_macs`` and ``target_parameters``.
+
     Args:
         graph: a Graph, or a module together with ``example_inputs``.
-        ratio: share of the channels to cut, in (0, 1).
-        importance: ``l1`` or ``l2`` of the weights (no data needed), or ``taylor``, which takes ``data`` and ``loss``.
-        scope: ``local`` cuts this share of each group; ``global`` ranks the channels of all groups together.
-        round_to: widths stay multiples of this, where the group has that many channels.
+        ratio: share of the channels to cut, in (0, 1); or by the name of a group, which is that of the first weight
+            that produces its channels, globs allowed: groups without one stay whole.
+        target_macs: share of the multiply-accumulates to keep, in (0, 1).
+        target_parameters: share of the parameters to keep, in (0, 1).
+        importance: how channels are scored, see :mod:`edgekit.prune.scores`. ``l2``, the norm of the weights, needs no
+            data.
+        reduce: what a channel's scores at several layers become: ``mean``, ``max`` or ``sum``.
+        normalise: what each layer's scores are divided by: their ``mean``, ``max``, ``sum``, or ``none``.
+        scope: ``local`` cuts this share of each group; ``global`` ranks the channels of all groups together,
+            ``isomorphic`` those of groups that run through the same kinds of layers.
+        blocks: where channels come in blocks, such as heads of attention or groups of a convolution: ``whole`` cuts
+            blocks, ``within`` the same channels inside every block, ``both`` the share of each.
+        round_to: widths stay multiples of this, where the group has that many channels; a name from ``targets.toml``,
+            such as ``onnxruntime``, takes what its kernels want of each operator.
         exclude: names of nodes (globs) whose output channels stay.
-        data: for taylor, pairs of (inputs, targets); inputs are a tensor, a tuple, or a dict by input name.
-        loss: for taylor, a function of (output, targets).
+        steps: cut in so many steps of about equal shares, scoring anew before each.
+        recover: trains the graph between steps; after the last one it is the caller's turn.
+        data: pairs of (inputs, targets) for scores that need them; inputs are a tensor, a tuple, or a dict by name.
+        loss: a function of (output, targets), for scores that need it.
+        seed: for ``random`` scores.
         example_inputs: for a module, as of :func:`edgekit.graph.capture.capture`.
 
     Raises:
-        UsageError: for an argument out of range, a glob that names nothing, or a module without ``example_inputs``.
+        UsageError: for an argument out of range, a glob that names nothing, a target that no cut reaches, or a module
+            without ``example_inputs``.
     """
-    _check(ratio, scope, round_to)
+    _check(ratio, (target_macs, target_parameters), scope, blocks, steps)
+    goal = Goal(ratio, target_macs, target_parameters)
     source = _captured(graph, example_inputs)
-    smaller = source.copy()
-    coupling = couple(smaller, _excluded(smaller, [exclude] if isinstance(exclude, str) else exclude))
-    values = scores(source, coupling.groups, importance, data, loss)
-    victims = _select(coupling.groups, values, ratio, scope, round_to)
-    cut(smaller, coupling, [channel for group in victims for channel in group])
-    return PruneResult(smaller, _report(source, smaller, coupling, victims))
+    rule = Rule(scope, multiple_for(round_to), blocks)
+    smaller, cuts = source.copy(), list[Cut]()
+    for step in range(1, steps + 1):
+        coupling = couple(smaller, _excluded(smaller, [exclude] if isinstance(exclude, str) else exclude))
+        values = scores(smaller, coupling.groups, importance, data, loss, reduce=reduce, normalise=normalise, seed=seed)
+        victims = goal.victims(coupling, values, rule, source, step / steps, (step - 1) / steps)
+        cut(smaller, coupling, [channel for group in victims for channel in group])
+        cuts.append((coupling, victims))
+        if recover is not None and step < steps:
+            smaller = recover(smaller)
+    return PruneResult(smaller, report(source, smaller, cuts))
 
 
-def _check(ratio: float, scope: str, round_to: int) -> None:
-    if not isinstance(ratio, (int, float)) or not 0 < ratio < 1:
-        raise UsageError(f"ratio must be a number between 0 and 1, got {ratio!r}.")
-    if scope not in ("local", "global"):
-        raise UsageError(f"scope {scope!r} is not known.", fix='Use "local" or "global".')
-    if not isinstance(round_to, int) or round_to < 1:
-        raise UsageError(f"round_to must be a whole number of at least 1, got {round_to!r}.")
+def _check(ratio: Ratio | None, targets: Sequence[float | None], scope: str, blocks: str, steps: int) -> None:
+    given = [value for value in (ratio, *targets) if value is not None]
+    if len(given) != 1:
+        raise UsageError(
+            f"{len(given)} of ratio, target_macs and target_parameters are given.", fix="Give one of them: ratio=0.5."
+        )
+    for value in given[0].values() if isinstance(given[0], Mapping) else given:
+        if not isinstance(value, (int, float)) or not 0 < value < 1:
+            name = "ratio" if ratio is not None else "the target"
+            raise UsageError(f"{name} must be a number between 0 and 1, got {value!r}.")
+    for word, known, name in ((scope, SCOPES, "scope"), (blocks, BLOCKS, "blocks")):
+        if word not in known:
+            raise UsageError(f"{name} {word!r} is not known.", fix=f"Use one of {', '.join(known)}.")
+    if not isinstance(steps, int) or steps < 1:
+        raise UsageError(f"steps must be a whole number of at least 1, got {steps!r}.")
 
 
 def _captured(graph: Graph | nn.Module, example_inputs: Any) -> Graph:
@@ -122,54 +130,6 @@ def _excluded(graph: Graph, patterns: Iterable[str]) -> list[fx.Node]:
             )
         found += matches
     return found
-
-
-def _select(
-    groups: Sequence[Group], values: Sequence[Tensor], ratio: float, scope: str, round_to: int
-) -> list[list[Channel]]:
-    """The channels to cut from each group, least important first; no group is ever emptied."""
-    free = [[i for i, channel in enumerate(group.channels) if not channel.frozen] for group in groups]
-    if scope == "local":
-        wanted = [_share(ratio, len(indices)) for indices in free]
-    else:
-        every = sorted(float(value[i]) for value, indices in zip(values, free, strict=True) for i in indices)
-        limit = every[_share(ratio, len(every))] if every else -math.inf
-        wanted = [int((value[indices] < limit).sum()) for value, indices in zip(values, free, strict=True)]
-    victims = []
-    for group, value, indices, count in zip(groups, values, free, wanted, strict=True):
-        order = sorted(indices, key=lambda i, value=value: (float(value[i]), i))  # type: ignore[misc]
-        victims.append([group.channels[i] for i in order[: _rounded(len(group.channels), count, round_to)]])
-    return victims
-
-
-def _share(ratio: float, count: int) -> int:
-    """``ratio * count`` rounded down, but 0.29 of 100 is 29, although 0.29 * 100 is less in binary."""
-    return math.floor(ratio * count + 1e-9)
-
-
-def _rounded(width: int, count: int, round_to: int) -> int:
-    """How many of ``width`` channels to cut, at most ``count``, so that a positive multiple of ``round_to`` stays."""
-    keep = -(-max(width - count, 1) // round_to) * round_to
-    return max(width - keep, 0)
-
-
-def _report(before: Graph, after: Graph, coupling: Coupling, victims: list[list[Channel]]) -> PruneReport:
-    widths = tuple(
-        Width(group.name, len(group.channels), len(group.channels) - len(gone))
-        for group, gone in zip(coupling.groups, victims, strict=True)
-        if gone
-    )
-    kept = [(group.name, group.frozen) for group in coupling.groups if group.frozen and _is_output(before, group)]
-    return PruneReport(
-        cost.total_macs(before), cost.total_macs(after), cost.total_parameters(before), cost.total_parameters(after),
-        widths, (*coupling.refusals, *kept),
-    )  # fmt: skip
-
-
-def _is_output(graph: Graph, group: Group) -> bool:
-    """Whether the channels are some layer's output: inputs of the model are nothing that one would think to prune."""
-    weights = {name for name, parameter in graph.named_parameters() if parameter.dim() > 1}
-    return any(dim == 0 and path in weights for path, dim in group.places)
 
 
 make_callable(__name__, prune)

@@ -1,86 +1,185 @@
-"""How much each channel matters: a mean over the places it runs through, each normalised by that place's own mean."""
+"""How much each channel matters: a score at every place it runs through, made comparable there, then made one.
+
+``l1``, ``l2``
+    The norm of its weights (Li et al. 2017, arXiv:1608.08710).
+``batch_norm``
+    The scale that batch norm gives it (Liu et al. 2017, arXiv:1708.06519); the norm ``l2`` where there is none.
+``fpgm``
+    The distance of its filter to all others of the layer: the most replaceable goes (He et al. 2019, arXiv:1811.00250).
+``lamp``
+    The share of its squared weights in those of all that are not smaller (Lee et al. 2021, arXiv:2010.07611).
+``taylor``
+    What cutting it costs to first order, ``|sum w * dL/dw|`` (Molchanov et al. 2019, arXiv:1906.10771).
+``hessian``
+    To second order, ``sum w**2 * h / 2`` (LeCun et al. 1990), ``h`` the mean square of each item's gradient, which is
+    the diagonal of the Fisher information and near a minimum stands for the Hessian's.
+``activation``
+    The mean magnitude of what the layers that read it see.
+``random``
+    From the seed: what every other one has to beat.
+
+Only ``taylor``, ``hessian`` and ``activation`` need data.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from edgekit.errors import UsageError
-from edgekit.graph import Graph
-from edgekit.prune.groups import Group, Member
+from edgekit.graph import Graph, edit
+from edgekit.prune.groups import Group
+from edgekit.prune.measured import Batches, Loss, mean_magnitudes, squared_gradients, summed_gradients
 
-Loss = Callable[[Any, Any], Tensor]
-Inputs = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
-Batches = Iterable[tuple[Inputs, Any]]
-IMPORTANCES = ("l1", "l2", "taylor")
+aten = torch.ops.aten
+
+WITH_LOSS = ("taylor", "hessian")
+WITH_DATA = (*WITH_LOSS, "activation")
+IMPORTANCES = ("l1", "l2", "batch_norm", "fpgm", "lamp", *WITH_DATA, "random")
+REDUCTIONS: Mapping[str, Callable[[Tensor], Tensor]] = {  # of [places, channels]
+    "mean": lambda values: values.mean(0),
+    "max": lambda values: values.amax(0),
+    "sum": lambda values: values.sum(0),
+}
+NORMALISATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {  # of [channels], 0 where nothing divides
+    "mean": Tensor.mean,
+    "max": Tensor.amax,
+    "sum": Tensor.sum,
+    "none": lambda values: torch.ones((), dtype=values.dtype),
+}
+TINY = torch.finfo(torch.float64).tiny
+Needed = TypeVar("Needed")
 
 
 def scores(
-    graph: Graph, groups: Sequence[Group], importance: str, data: Batches | None = None, loss: Loss | None = None
+    graph: Graph,
+    groups: Sequence[Group],
+    importance: str,
+    data: Batches | None = None,
+    loss: Loss | None = None,
+    *,
+    reduce: str = "mean",
+    normalise: str = "mean",
+    seed: int = 0,
 ) -> list[Tensor]:
     """One float64 tensor [channels] for each group; larger matters more.
 
     Args:
         graph: the graph that the groups were found in, or one with the same tensors.
         groups: from :func:`edgekit.prune.groups.couple`.
-        importance: ``l1`` or ``l2``, the norm of a channel's weights (Li et al. 2017, needs no data), or ``taylor``,
-            the loss that cutting it would cost to first order, ``|sum w * dL/dw|`` (Molchanov et al. 2019).
-        data: for taylor, pairs of (inputs, targets).
-        loss: for taylor, a function of (output, targets).
+        importance: one of :data:`IMPORTANCES`.
+        data: pairs of (inputs, targets), for those that need it.
+        loss: a function of (output, targets), for ``taylor`` and ``hessian``.
+        reduce: what a channel's scores at several places become: their ``mean``, ``max`` or ``sum``.
+        normalise: what each place's scores are divided by: their ``mean``, ``max``, ``sum``, or ``none``.
+        seed: for ``random``.
 
     Raises:
-        UsageError: for another importance, or taylor without data or loss.
+        UsageError: for a word that is not known, or data or loss that is missing.
     """
-    if importance not in IMPORTANCES:
-        raise UsageError(f"importance {importance!r} is not known.", fix=f"Use one of {', '.join(IMPORTANCES)}.")
-    if importance != "taylor":
-        power = 1 if importance == "l1" else 2
-        values = {name: p.detach().double().abs() ** power for name, p in graph.named_parameters() if p.dim() > 1}
-        return [_reduce(values, group, 1 / power) for group in groups]
-    if data is None or loss is None:
+    for word, known, name in ((importance, IMPORTANCES, "importance"), (reduce, REDUCTIONS, "reduce"),
+                              (normalise, NORMALISATIONS, "normalise")):  # fmt: skip
+        if word not in known:
+            raise UsageError(f"{name} {word!r} is not known.", fix=f"Use one of {', '.join(known)}.")
+    if importance == "random":
+        generator = torch.Generator().manual_seed(seed)
+        return [torch.rand(len(group.channels), generator=generator, dtype=torch.float64) for group in groups]
+    at = _at_places(graph, groups, importance, data, loss)
+    return [_of_group(at, group, reduce, normalise) for group in groups]
+
+
+Scores = Callable[[Group, int], "Tensor | None"]  # of the channels of a group at one of its places, where it has any
+
+
+def _at_places(
+    graph: Graph, groups: Sequence[Group], importance: str, data: Batches | None, loss: Loss | None
+) -> Scores:
+    if importance == "activation":
+        return _of_indices(mean_magnitudes(graph, _needed(importance, data)))
+    if importance == "taylor":
+        sums = summed_gradients(graph, _needed(importance, data), _needed(importance, loss))
+        return _of_slices(sums, lambda rows: rows.sum(1).abs())
+    if importance == "hessian":
+        squares = squared_gradients(graph, _needed(importance, data), _needed(importance, loss))
+        return _of_slices(squares, lambda rows: rows.sum(1) / 2)
+    weights = {name: p.detach().double().cpu() for name, p in graph.named_parameters() if p.dim() > 1}
+    if importance == "batch_norm":
+        return _either(groups, _of_indices(_batch_norm_scales(graph)), _of_slices(weights, _norm(2)))
+    if importance == "l1":
+        return _of_slices(weights, _norm(1))
+    return _of_slices(weights, {"l2": _norm(2), "fpgm": _distances, "lamp": _shares}[importance])
+
+
+def _needed(importance: str, value: Needed | None) -> Needed:
+    if value is None:
+        what = "data= and loss=" if importance in WITH_LOSS else "data="
         raise UsageError(
-            "importance 'taylor' needs data= and loss=.", fix="Pass them, or use importance='l2', which needs neither."
+            f"importance {importance!r} needs {what}.", fix="Pass them, or use importance='l2', which needs neither."
         )
-    values = _taylor(graph, data, loss)
-    return [_reduce(values, group, 1.0) for group in groups]
+    return value
 
 
-def _taylor(graph: Graph, data: Batches, loss: Loss) -> dict[str, Tensor]:
-    graph = graph.copy().eval()
-    sums = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in graph.named_parameters() if p.dim() > 1}
-    batches = 0
-    for inputs, targets in data:
-        graph.module.zero_grad()
-        loss(_call(graph, inputs), targets).backward()  # type: ignore[no-untyped-call]
-        for name, parameter in graph.named_parameters():
-            if name in sums and parameter.grad is not None:
-                sums[name] += (parameter.detach() * parameter.grad).double()
-        batches += 1
-    if not batches:
-        raise UsageError("importance 'taylor' got no data.", fix="Pass at least one pair of (inputs, targets).")
-    return sums
+def _norm(power: int) -> Callable[[Tensor], Tensor]:
+    return lambda rows: (rows.abs() ** power).sum(1) ** (1 / power)
 
 
-def _call(graph: Graph, inputs: Inputs) -> Any:
-    if isinstance(inputs, Mapping):
-        return graph(**inputs)
-    return graph(inputs) if isinstance(inputs, Tensor) else graph(*inputs)
+def _distances(rows: Tensor) -> Tensor:
+    return torch.cdist(rows, rows).sum(1)
 
 
-def _reduce(values: dict[str, Tensor], group: Group, root: float) -> Tensor:
-    """Mean over the group's places of (sum of the slice's values) ** root, each place normalised by its own mean."""
-    total, count = torch.zeros(len(group.channels), dtype=torch.float64), 0
-    for column, member in enumerate(group.channels[0].members):
-        if member.path in values:
-            place = torch.stack([_slice_sum(values[c.members[column].path], c.members[column]) for c in group.channels])
-            place = place.cpu().abs() ** root
-            total += place / place.mean().clamp(min=torch.finfo(torch.float64).tiny)
-            count += 1
-    return total / max(count, 1)
+def _shares(rows: Tensor) -> Tensor:
+    """Squares divided by the sum of all that are not smaller."""
+    squares, order = (rows**2).sum(1).sort()
+    not_smaller = squares.flip(0).cumsum(0).flip(0)
+    result = torch.zeros_like(squares)
+    result[order] = squares / not_smaller.clamp(min=TINY)
+    return result
 
 
-def _slice_sum(value: Tensor, member: Member) -> Tensor:
-    return value.index_select(member.dim, torch.tensor(member.indices, device=value.device)).sum()
+def _of_slices(values: Mapping[str, Tensor], score: Callable[[Tensor], Tensor]) -> Scores:
+    """``score`` of the slices [channels, values] of each tensor."""
+
+    def at(group: Group, column: int) -> Tensor | None:
+        path, dim = group.places[column]
+        if path not in values:
+            return None
+        indices = torch.tensor([channel.members[column].indices for channel in group.channels])
+        slices = values[path].movedim(dim, 0)[indices.flatten()]
+        return score(slices.reshape(len(indices), -1))
+
+    return at
+
+
+def _of_indices(values: Mapping[tuple[str, int], Tensor]) -> Scores:
+    """The sum of the numbers that belong to the indices of each channel."""
+
+    def at(group: Group, column: int) -> Tensor | None:
+        if group.places[column] not in values:
+            return None
+        indices = torch.tensor([channel.members[column].indices for channel in group.channels])
+        return values[group.places[column]][indices].sum(1)
+
+    return at
+
+
+def _either(groups: Sequence[Group], first: Scores, second: Scores) -> Scores:
+    """The first for groups of which it says something, else the second."""
+    told = {id(g) for g in groups if any(first(g, column) is not None for column in range(len(g.places)))}
+    return lambda group, column: (first if id(group) in told else second)(group, column)
+
+
+def _batch_norm_scales(graph: Graph) -> dict[tuple[str, int], Tensor]:
+    found = [edit.arguments(n)["weight"] for n in edit.calls(graph.module) if n.target is aten.batch_norm.default]
+    stored = [n for n in found if n is not None and n.op == "get_attr"]
+    return {(str(n.target), 0): edit.get_tensor(graph.module, n).detach().double().abs().cpu() for n in stored}
+
+
+def _of_group(at: Scores, group: Group, reduce: str, normalise: str) -> Tensor:
+    places = [value for column in range(len(group.places)) if (value := at(group, column)) is not None]
+    if not places:
+        return torch.zeros(len(group.channels), dtype=torch.float64)
+    divided = [value / NORMALISATIONS[normalise](value).clamp(min=TINY) for value in places]
+    return REDUCTIONS[reduce](torch.stack(divided))
