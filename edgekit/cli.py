@@ -93,10 +93,18 @@ def train(recipe: RecipeArgument, out: Output, overrides: Set = None, seed: Seed
 def prune(
     graph: GraphArgument,
     out: Output,
-    ratio: Annotated[float, typer.Option(help="Share of channels to cut, between 0 and 1.")],
-    importance: Annotated[str, typer.Option(help="l1, l2 or taylor; taylor needs --recipe.")] = "l2",
-    scope: Annotated[str, typer.Option(help="local or global.")] = "local",
-    round_to: Annotated[int, typer.Option(help="Widths stay multiples of this.")] = 1,
+    ratio: Annotated[float | None, typer.Option(help="Share of channels to cut, between 0 and 1.")] = None,
+    target_macs: Annotated[float | None, typer.Option(help="Or the share of multiply-accumulates to keep.")] = None,
+    target_parameters: Annotated[float | None, typer.Option(help="Or the share of parameters to keep.")] = None,
+    importance: Annotated[
+        str, typer.Option(help="l1, l2, batch_norm, fpgm, lamp, random; with --recipe taylor, hessian, activation.")
+    ] = "l2",
+    scope: Annotated[str, typer.Option(help="local, global or isomorphic.")] = "local",
+    blocks: Annotated[str, typer.Option(help="Heads and groups go whole, or channels within them, or both.")] = "whole",
+    round_to: Annotated[
+        str, typer.Option(help="Widths stay multiples of this number, or of what a runtime or device wants.")
+    ] = "1",
+    steps: Annotated[int, typer.Option(help="So many steps of about equal shares.")] = 1,
     exclude: Annotated[list[str] | None, typer.Option(help="Node names (globs) that keep their channels.")] = None,
     recipe: Annotated[str | None, typer.Option(help="A recipe: its data scores and recovers the model.")] = None,
     seed: Seed = None,
@@ -106,15 +114,20 @@ def prune(
     from edgekit import preflight
     from edgekit.graph import Graph
     from edgekit.prune import prune as cut
+    from edgekit.prune.scores import WITH_DATA
     from edgekit.stages import fit
 
     _writable(out)
     job = preflight.prepare(recipe, _overrides(None, seed)) if recipe else None
-    options: dict[str, Any] = {"importance": importance, "scope": scope, "round_to": round_to, "exclude": exclude or ()}
-    if job is not None and importance == "taylor":
-        options |= {"data": job.training_batches(), "loss": job.loss}
+    multiple: int | str = int(round_to) if round_to.isdecimal() else round_to
+    options: dict[str, Any] = {"importance": importance, "scope": scope, "blocks": blocks, "round_to": multiple}
+    if job is not None and importance in WITH_DATA:
+        options |= {"data": list(job.training_batches()), "loss": job.loss}
     trained = Graph.load(graph)
-    result = cut(trained, ratio, **options)
+    result = cut(
+        trained, ratio, target_macs=target_macs, target_parameters=target_parameters, exclude=exclude or (),
+        steps=steps, seed=seed or 0, **options,
+    )  # fmt: skip
     smaller = result.graph
     if job is not None and job.recipe.prune is not None and job.recipe.prune.recover is not None:
         smaller = fit(job, smaller, job.recipe.prune.recover, job.recipe.seed + 1, teacher=trained).graph

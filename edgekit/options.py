@@ -7,12 +7,26 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from edgekit import targets
+from edgekit.errors import UsageError
 
 
 def _known_target(name: str) -> str:
     if name not in targets.names():
         raise ValueError(f"choose one of: {', '.join(targets.names())}")
     return name
+
+
+def _multiple(round_to: int | str) -> int | str:
+    """A number of channels, or a name that the table of targets has one for."""
+    if isinstance(round_to, int):
+        if round_to < 1:
+            raise ValueError("give 1 or more")
+        return round_to
+    try:
+        targets.channel_multiples(round_to)
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+    return round_to
 
 
 Count = Annotated[int, Field(ge=1)]
@@ -255,6 +269,19 @@ class DistillConfig(Section):
     feature_weight: NotNegative = 1.0
 
 
+class SparsityConfig(Section):
+    """A penalty on whole channels, so that pruning finds some that do little.
+
+    Attributes:
+        kind: ``group_lasso``, the norm of all weights of a channel together, or ``batch_norm``, the scale that batch
+            norm gives it.
+        weight: of the penalty beside the loss.
+    """
+
+    kind: Literal["group_lasso", "batch_norm"]
+    weight: Positive = 1e-4
+
+
 class EarlyStopConfig(Section):
     """End training when the loss on the validation items has not fallen for ``patience`` epochs; keep the best."""
 
@@ -278,6 +305,7 @@ class TrainConfig(Section):
         early_stop: ends the training early; needs ``data.validation_fraction``.
         precision: of the forward and backward pass; weights stay float32.
         augment: shift and noise, for images and sounds.
+        sparsity: a penalty on whole channels, for pruning afterwards.
     """
 
     epochs: Annotated[int, Field(ge=0)]
@@ -292,6 +320,7 @@ class TrainConfig(Section):
     early_stop: EarlyStopConfig | None = None
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     augment: bool = False
+    sparsity: SparsityConfig | None = None
 
 
 class RecoverConfig(TrainConfig):
@@ -301,23 +330,44 @@ class RecoverConfig(TrainConfig):
 
 
 class PruneConfig(Section):
-    """Structured pruning.
+    """Structured pruning. One of ``ratio``, ``ratios``, ``target_macs`` and ``target_parameters`` says how much goes.
 
     Attributes:
         ratio: share of channels to remove.
-        importance: score of a channel; ``taylor`` needs data.
-        scope: ``local`` removes the ratio from every layer, ``global`` the least important of the whole net.
-        round_to: channel counts stay multiples of this.
+        ratios: the same by the name of a layer's weight, in which ``*`` and ``?`` match; other layers stay.
+        target_macs, target_parameters: share of the multiply-accumulates or parameters to keep.
+        importance: score of a channel; ``taylor``, ``hessian`` and ``activation`` look at training data.
+        reduce: what a channel's scores in several layers become.
+        normalise: what the scores of a layer are divided by.
+        scope: ``local`` removes the ratio from every layer, ``global`` the least important of the whole net,
+            ``isomorphic`` of layers of the same kind.
+        blocks: heads and groups of convolutions go ``whole``, or become narrower (``within``), or ``both``.
+        round_to: channel counts stay multiples of this, or of what a runtime or device of ``targets.toml`` wants.
         exclude: names of nodes that keep their channels; ``*`` and ``?`` match.
+        steps: of about equal shares, with ``recover`` after each.
         recover: the fine-tuning that follows.
     """
 
-    ratio: Fraction
-    importance: Literal["l1", "l2", "taylor"] = "l2"
-    scope: Literal["local", "global"] = "local"
-    round_to: Count = 1
+    ratio: Fraction | None = None
+    ratios: dict[Text, Fraction] | None = None
+    target_macs: Fraction | None = None
+    target_parameters: Fraction | None = None
+    importance: Literal["l1", "l2", "batch_norm", "fpgm", "lamp", "taylor", "hessian", "activation", "random"] = "l2"
+    reduce: Literal["mean", "max", "sum"] = "mean"
+    normalise: Literal["mean", "max", "sum", "none"] = "mean"
+    scope: Literal["local", "global", "isomorphic"] = "local"
+    blocks: Literal["whole", "within", "both"] = "whole"
+    round_to: Annotated[int | str, AfterValidator(_multiple)] = 1
     exclude: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    steps: Count = 1
     recover: RecoverConfig | None = None
+
+    @model_validator(mode="after")
+    def _one_goal(self) -> PruneConfig:
+        goals = (self.ratio, self.ratios, self.target_macs, self.target_parameters)
+        if sum(goal is not None for goal in goals) != 1:
+            raise ValueError("give one of `ratio`, `ratios`, `target_macs` and `target_parameters`")
+        return self
 
 
 class QuantConfig(Section):

@@ -21,10 +21,11 @@ from edgekit.export import export_onnx
 from edgekit.fuse import lower
 from edgekit.graph import Graph, cost
 from edgekit.journal import Journal
-from edgekit.options import RecoverConfig, TrainConfig
+from edgekit.options import PruneConfig, RecoverConfig, TrainConfig
 from edgekit.preflight import Job
 from edgekit.progress import Progress
-from edgekit.prune import prune
+from edgekit.prune import PruneResult, prune, sparse
+from edgekit.prune.scores import WITH_DATA
 from edgekit.quant import quantize
 from edgekit.train import TrainResult, predict, train
 
@@ -62,9 +63,29 @@ def fit(
         objective=job.objective,
         validation=job.data.validation,
         teacher=teacher if learns else None,
+        penalty=None if config.sparsity is None else sparse.penalty(graph, config.sparsity),
         checkpoint=checkpoint,
         device=job.recipe.device,
         progress=progress,
+    )
+
+
+def cut_channels(job: Job, graph: Graph, options: PruneConfig) -> PruneResult:
+    """Prune a graph as a recipe says; between steps it recovers, after the last the caller sees to it."""
+    recover = options.recover
+
+    def between(smaller: Graph) -> Graph:
+        assert recover is not None
+        return fit(job, smaller, recover, job.recipe.seed + 1, teacher=graph).graph
+
+    return prune(
+        graph,
+        options.ratios or options.ratio,
+        **options.model_dump(exclude={"recover", "ratio", "ratios"}),
+        recover=None if recover is None else between,
+        data=list(job.training_batches()) if options.importance in WITH_DATA else None,
+        loss=job.loss,
+        seed=job.recipe.seed,
     )
 
 
@@ -86,16 +107,7 @@ class Stages:
         options = self._recipe.prune
         assert options is not None
         trained = self._load("train", "float.safetensors")
-        result = prune(
-            trained,
-            options.ratio,
-            importance=options.importance,
-            scope=options.scope,
-            round_to=options.round_to,
-            exclude=options.exclude,
-            data=self._job.training_batches() if options.importance == "taylor" else None,
-            loss=self._job.loss,
-        )
+        result = cut_channels(self._job, trained, options)
         graph, metrics = result.graph, result.report.to_json()
         metrics["before_recovery"] = self._job.measure(predict(graph))["metrics"]
         if options.recover is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -23,6 +23,7 @@ from edgekit.train.state import State
 from edgekit.train.validation import mean_loss
 from edgekit.train.views import view
 
+Penalty = Callable[[Graph], torch.Tensor]
 PROBED = 8  # items by whose loss a loss function is known
 
 
@@ -37,6 +38,7 @@ class Assignment:
     objective: Objective
     validation: Split | None
     teacher: Graph | None
+    penalty: Penalty | None = None
 
     @property
     def distill(self) -> DistillConfig | None:

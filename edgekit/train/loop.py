@@ -17,7 +17,7 @@ from edgekit.options import TrainConfig
 from edgekit.train import checkpoint as checkpoints
 from edgekit.train import placement, precision
 from edgekit.train.batches import Batch, batches, starts
-from edgekit.train.begin import Assignment, Training, begin, session
+from edgekit.train.begin import Assignment, Penalty, Training, begin, session
 from edgekit.train.objectives import CLASSIFICATION, Objective
 from edgekit.train.report import TrainReport, TrainResult
 from edgekit.train.schedule import learning_rate
@@ -36,6 +36,7 @@ def train(
     objective: Objective = CLASSIFICATION,
     validation: Split | None = None,
     teacher: Graph | None = None,
+    penalty: Penalty | None = None,
     checkpoint: Path | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
@@ -50,6 +51,7 @@ def train(
         objective: whose loss is minimised; a mean over items.
         validation: items whose loss is reported after every epoch, and which early stop watches.
         teacher: that distillation learns from.
+        penalty: a function of the graph that is trained; its value is added to the loss of every step.
         checkpoint: a directory of its own for exact resume, removed when training is done; none by default.
         device: ``cpu``, ``cuda`` or ``auto``; the result is on the CPU.
         progress: called after every step.
@@ -62,7 +64,7 @@ def train(
         DeviceError: another process was lost.
     """
     place = placement.choose(device)
-    assignment = Assignment(graph, split, config, seed, objective, validation, teacher)
+    assignment = Assignment(graph, split, config, seed, objective, validation, teacher, penalty)
     assignment.check(place)
     with session(place, seed) as workers:
         run = begin(assignment, workers)
@@ -115,7 +117,9 @@ def _step(run: Training, batch: Batch, rate: float) -> Tensor:
 def _forward(run: Training, batch: Batch) -> Tensor:
     with precision.forward(run.config.precision, run.workers.place):
         results = as_tuple(run.view(*batch.inputs))
-    return run.loss(precision.widened(results), batch.targets, batch.inputs)
+    loss = run.loss(precision.widened(results), batch.targets, batch.inputs)
+    penalty = run.assignment.penalty
+    return loss if penalty is None else loss + penalty(run.state.graph)
 
 
 def _validate(run: Training) -> None:
