@@ -78,7 +78,7 @@ def test_activation_is_what_the_reading_layer_sees() -> None:
 
 
 def test_batch_norm_scales_score_where_there_are_some() -> None:
-    graph = nets.graph_of("residual")
+    graph = nets.graph_of("residual").copy()
     with torch.no_grad():
         edit.get_by_path(graph.module, "stem_norm.weight").copy_(torch.arange(8.0) + 1)
         edit.get_by_path(graph.module, "branch_norm.weight").copy_(-torch.arange(8.0) - 1)
