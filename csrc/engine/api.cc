@@ -24,7 +24,6 @@ namespace {
 
 using edgekit::failure;
 
-
 ek_status report(ek_error* error, ek_status status, const char* message) {
   if (error) {
     error->status = status;

@@ -115,8 +115,9 @@ bool context::run(const void* const* inputs, void* const* outputs, double* secon
   seconds_ = seconds;
   if (seconds) std::fill_n(seconds, model_.plan.operation_count(), 0.0);
   next_ = 0;
-  threads_.run({this, [](void* self, unsigned thread) { return static_cast<context*>(self)->advance(thread); },
-                [](void* self, unsigned part, unsigned thread) { static_cast<context*>(self)->run_part(part, thread); }});
+  threads_.run(
+      {this, [](void* self, unsigned thread) { return static_cast<context*>(self)->advance(thread); },
+       [](void* self, unsigned part, unsigned thread) { static_cast<context*>(self)->run_part(part, thread); }});
   return failed_.load(std::memory_order_relaxed) == 0;
 }
 

@@ -45,7 +45,7 @@ class pool {
   void stop();
 
   // Each on a cache line of its own: they are written by different threads.
-  alignas(64) std::atomic<std::uint64_t> ticket_;  // the phase's number, whether the job has ended, the parts taken
+  alignas(64) std::atomic<std::uint64_t> ticket_;   // the phase's number, whether the job has ended, the parts taken
   alignas(64) std::atomic<std::uint32_t> left_{0};  // parts that have not ended
   alignas(64) std::atomic<std::uint32_t> runs_{0};
   alignas(64) std::atomic<std::uint32_t> asleep_{0};

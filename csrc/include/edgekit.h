@@ -74,8 +74,8 @@ typedef struct ek_model_options {
   void* log_user;
 } ek_model_options;
 
-/* The caller's pool: must call task(argument, i) for every i in 0..count-1 and return when all have returned. They share
- * the work as they come: calls that begin late, or one after the other, find less to do or nothing. */
+/* The caller's pool: must call task(argument, i) for every i in 0..count-1 and return when all have returned. They
+ * share the work as they come: calls that begin late, or one after the other, find less to do or nothing. */
 typedef void (*ek_parallel)(void* user, unsigned count, void (*task)(void* argument, unsigned index), void* argument);
 
 typedef struct ek_context_options {
