@@ -24,6 +24,8 @@ namespace {
 
 using edgekit::failure;
 
+constexpr unsigned kMostThreads = 1024;  // more is a mistake
+
 ek_status report(ek_error* error, ek_status status, const char* message) {
   if (error) {
     error->status = status;
@@ -210,6 +212,7 @@ ek_status ek_context_create(const ek_model* model, const ek_context_options* opt
     expect(model && context, "model or context is null.");
     *context = nullptr;
     const ek_context_options all = complete(options);
+    expect(all.threads <= kMostThreads, "threads is over 1024.");
     *context = new ek_context(model->own, all);
   });
 }
