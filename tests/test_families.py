@@ -17,6 +17,7 @@ from edgekit.models import MODELS, example, example_inputs
 from edgekit.sqnr import sqnr_db
 
 SAMPLES = 40
+QUICK = ("bert", "llama")  # of Hugging Face: each takes half a minute
 ZOO = ("encoder", "decoder", "vit", "tcn", "two_tower", "text_cnn", "gru_classifier", "lstm_classifier")
 
 
@@ -46,7 +47,7 @@ def test_nets_that_ship(name: str, tmp_path: Path) -> None:
     check(ek.capture(model.eval(), inputs), tuple(example_inputs(name, SAMPLES, seed=1, **sizes)), tmp_path)
 
 
-@pytest.mark.parametrize("name", hf.FAMILIES)
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in hf.FAMILIES])
 def test_families_of_hugging_face(name: str, tmp_path: Path) -> None:
     pytest.importorskip("transformers", reason="the extra `hf` is not installed")
     torch.manual_seed(0)
