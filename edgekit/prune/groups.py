@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor, fx
@@ -22,8 +23,7 @@ from edgekit.prune.atoms import Indices
 from edgekit.prune.rules import sources
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """Indices of one dimension of one parameter or buffer that belong to a channel."""
 
     path: str
