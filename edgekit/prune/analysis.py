@@ -202,3 +202,11 @@ def count(dim: Dim) -> Callable[[Kept], int]:
         return int(kept(atoms).sum())
 
     return value
+
+
+def lengths(kept: Kept, sizes: Any, dims: Dims) -> list[Any]:
+    """``sizes``, those numbers made anew that count a dimension which may be cut."""
+    return [
+        count(dim)(kept) if isinstance(size, int) and size > 1 and dim is not None else size
+        for size, dim in zip(sizes, dims, strict=True)
+    ]

@@ -79,10 +79,8 @@ class Atoms:
                 self.tie([choice] * len(parts), parts)
             else:
                 self._put_below(choice, joined)
-                self._thaw(choice, joined)
         else:
             self._put_below(max(x, y), min(x, y))
-            self._thaw(max(x, y), min(x, y))
 
     def _tie_joined(self, x: int, y: int) -> None:
         """Parts that the two share say nothing; the others are tied pair by pair, or stay where they do not pair."""
@@ -94,12 +92,10 @@ class Atoms:
         else:
             self.freeze([*only_mine, *only_other], "reshapes factor it in two ways")
 
-    def _put_below(self, atom: int, root: int) -> None:
-        self._parent[atom] = root
-
-    def _thaw(self, gone: int, root: int) -> None:
-        """The reason of a choice that another atom stands for now goes over to that."""
-        reason = self._frozen.pop(gone, None)
+    def _put_below(self, choice: int, root: int) -> None:
+        """Let ``root`` stand for a choice, the reason why that stays included."""
+        self._parent[choice] = root
+        reason = self._frozen.pop(choice, None)
         if reason is not None:
             self.freeze([root], reason)
 

@@ -7,7 +7,7 @@ import math
 from torch import fx, nn
 
 from edgekit.graph import cost, edit
-from edgekit.prune.analysis import Analysis, Dim, Kept, Slot
+from edgekit.prune.analysis import Analysis, Dim, Kept, count
 
 
 class Predicted:
@@ -29,8 +29,7 @@ class Predicted:
         return tuple(self._size(dim, size) for dim, size in zip(dims, shape, strict=True))
 
     def _size(self, dim: Dim, size: int) -> int:
-        atoms = dim.atoms if isinstance(dim, Slot) else dim
-        return size if atoms is None else int(self._kept(atoms).sum())
+        return size if dim is None else count(dim)(self._kept)
 
     def macs(self) -> int:
         """Multiply-accumulates of one run with a batch of 1."""

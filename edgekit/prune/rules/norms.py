@@ -8,7 +8,8 @@ import torch
 from torch import fx
 
 from edgekit.graph import edit
-from edgekit.prune.analysis import Analysis, Dim, Dims, Kept, count
+from edgekit.prune.analysis import Analysis, Dim, Dims, count, lengths
+from edgekit.prune.rules.pointwise import elementwise
 
 aten, own = torch.ops.aten, torch.ops.edgekit
 
@@ -37,14 +38,6 @@ def _over_last(state: Analysis, node: fx.Node) -> Dims:
     return source
 
 
-def lengths(kept: Kept, sizes: Any, dims: Dims) -> list[Any]:
-    """``sizes``, those numbers made anew that count a dimension which may be cut."""
-    return [
-        count(dim)(kept) if isinstance(size, int) and size > 1 and dim is not None else size
-        for size, dim in zip(sizes, dims, strict=True)
-    ]
-
-
 def _group_norm(state: Analysis, node: fx.Node) -> Dims:
     """Whole groups go, or the same channels of every group."""
     parts = edit.arguments(node)
@@ -71,12 +64,6 @@ def _weight_norm(state: Analysis, node: fx.Node) -> Dims:
 def _along(state: Analysis, node: fx.Node) -> Dims:
     """Softmax and the like: a result for every element."""
     return state.dims[edit.input_node(node)]
-
-
-def _masked_softmax(state: Analysis, node: fx.Node) -> Dims:
-    from edgekit.prune.rules.pointwise import elementwise
-
-    return elementwise(state, node)
 
 
 def _reduce(state: Analysis, node: fx.Node) -> Dims | list[Dims]:
@@ -111,6 +98,6 @@ RULES: dict[Any, Any] = {
     aten.group_norm.default: _group_norm,
     aten._weight_norm.default: _weight_norm,
     **dict.fromkeys((aten.softmax.int, aten.log_softmax.int, own.l2_norm.default), _along),
-    own.masked_softmax.default: _masked_softmax,
+    own.masked_softmax.default: elementwise,
     **dict.fromkeys(_REDUCTIONS, _reduce),
 }

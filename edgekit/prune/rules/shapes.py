@@ -10,8 +10,7 @@ import torch
 from torch import fx
 
 from edgekit.graph import edit
-from edgekit.prune.analysis import Analysis, Dim, Dims, count
-from edgekit.prune.rules.norms import lengths
+from edgekit.prune.analysis import Analysis, Dim, Dims, count, lengths
 from edgekit.prune.rules.pointwise import broadcast
 
 aten = torch.ops.aten

@@ -8,8 +8,7 @@ import torch
 from torch import fx
 
 from edgekit.graph import edit
-from edgekit.prune.analysis import Analysis, Dim, Dims
-from edgekit.prune.rules.norms import lengths
+from edgekit.prune.analysis import Analysis, Dim, Dims, lengths
 
 aten = torch.ops.aten
 
