@@ -15,11 +15,17 @@ struct axes {
   std::int64_t size[kMaxDims], step[kMaxDims];
 };
 
+inline std::int64_t count_of(const axes& along) {
+  std::int64_t count = 1;
+  for (int d = 0; d < along.dims; ++d) count *= along.size[d];
+  return count;
+}
+
 // Calls each(offset) for every index along the axes, the last one running fastest.
 template <class Each>
 void for_each_offset(const axes& along, Each each) {
-  std::int64_t index[kMaxDims] = {}, offset = 0, count = 1;
-  for (int d = 0; d < along.dims; ++d) count *= along.size[d];
+  std::int64_t index[kMaxDims] = {}, offset = 0;
+  const std::int64_t count = count_of(along);
   for (std::int64_t i = 0; i < count; ++i) {
     each(offset);
     for (int d = along.dims - 1; d >= 0; --d) {
@@ -29,6 +35,28 @@ void for_each_offset(const axes& along, Each each) {
       index[d] = 0;
     }
   }
+}
+
+// Calls each(x, step, count, out) for this part's blocks of results that are neighbours in a dense out and `step` apart
+// in what they are read from, of which `kept` are the axes; no block is longer than `most`.
+template <class Each>
+void for_each_block(const axes& kept, std::int64_t most, const part& part, Each each) {
+  axes outer = kept;
+  const bool any = outer.dims > 0;
+  const std::int64_t length = any ? outer.size[outer.dims - 1] : 1, step = any ? outer.step[outer.dims - 1] : 1;
+  if (any) --outer.dims;
+  const std::int64_t blocks = (length + most - 1) / most;
+  const range share = share_of(count_of(outer) * blocks, part);
+  std::int64_t row = 0;
+  for_each_offset(outer, [&](std::int64_t offset) {
+    for (std::int64_t block = 0; block < blocks; ++block) {
+      const std::int64_t at = row * blocks + block, first = block * most;
+      if (at < share.begin || at >= share.end) continue;
+      const std::int64_t left = length - first;
+      each(offset + first * step, step, left < most ? left : most, row * length + first);
+    }
+    ++row;
+  });
 }
 
 // Two arrays as torch broadcasts them, dimensions of size 1 read again and again. Row-major sizes of the result and the

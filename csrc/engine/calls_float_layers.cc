@@ -80,29 +80,6 @@ void set_recurrent(const site& at, u32 gates, u32 states, maker<Args>& make) {
   make.result.scratch_bytes = recurrent_f32_scratch(gates, args.units);
 }
 
-// Sizes of the leading dimensions, which broadcast; steps count matrices.
-void set_batch(const site& at, broadcast& batch) {
-  const tensor &a = at.in(0), &b = at.in(1), &out = at.out();
-  const u32 dims = out.dims, leading = dims - 2;
-  i64 step_a = 1, step_b = 1, step_out = 1;
-  batch.dims = static_cast<int>(std::max(leading, 1u));
-  batch.size[0] = batch.step_out[0] = 1;
-  for (u32 d = leading; d-- > 0;) {
-    const i64 size_a = d + a.dims >= dims ? a.size[d + a.dims - dims] : 1,
-              size_b = d + b.dims >= dims ? b.size[d + b.dims - dims] : 1;
-    at.need((size_a == out.size[d] || size_a == 1) && (size_b == out.size[d] || size_b == 1) &&
-                (size_a == out.size[d] || size_b == out.size[d]),
-            "a and b do not broadcast to out");
-    batch.size[d] = out.size[d];
-    batch.step_a[d] = size_a == 1 ? 0 : step_a;
-    batch.step_b[d] = size_b == 1 ? 0 : step_b;
-    batch.step_out[d] = step_out;
-    step_a *= size_a;
-    step_b *= size_b;
-    step_out *= out.size[d];
-  }
-}
-
 }  // namespace
 
 invocation call_matmul_f32(const site& at) {

@@ -38,12 +38,6 @@ void split_bytes(const site& at, u32 chosen, axes& kept, axes& reduced) {
   split_axes(at, chosen, kept, reduced);
 }
 
-i64 count_of(const axes& along) {
-  i64 count = 1;
-  for (int d = 0; d < along.dims; ++d) count *= along.size[d];
-  return count;
-}
-
 }  // namespace
 
 invocation call_add_s8(const site& at) {

@@ -241,25 +241,7 @@ invocation call_matmul_s8(const site& at) {
   at.need(b.size[b.dims - 2] == args.fan_in && out.size[dims - 2] == args.rows && out.size[dims - 1] == args.columns,
           "a, b and out do not fit each other");
   at.need_reduction(args.fan_in);
-  broadcast& batch = args.batch;
-  i64 step_a = 1, step_b = 1, step_out = 1;
-  const u32 leading = dims - 2;
-  batch.dims = static_cast<int>(std::max(leading, 1u));
-  batch.size[0] = batch.step_out[0] = 1;
-  for (u32 d = leading; d-- > 0;) {
-    const i64 size_a = d + a.dims >= dims ? a.size[d + a.dims - dims] : 1,
-              size_b = d + b.dims >= dims ? b.size[d + b.dims - dims] : 1;
-    at.need((size_a == out.size[d] || size_a == 1) && (size_b == out.size[d] || size_b == 1) &&
-                (size_a == out.size[d] || size_b == out.size[d]),
-            "a and b do not broadcast to out");
-    batch.size[d] = out.size[d];
-    batch.step_a[d] = size_a == 1 ? 0 : step_a;
-    batch.step_b[d] = size_b == 1 ? 0 : step_b;
-    batch.step_out[d] = step_out;
-    step_a *= size_a;
-    step_b *= size_b;
-    step_out *= out.size[d];
-  }
+  set_batch(at, args.batch);
   make.read(args.a, 0);
   make.read(args.b, 1);
   make.write(args.out);

@@ -11,46 +11,21 @@ namespace {
 
 constexpr std::int64_t kBlock = 128;  // results that grow side by side
 
-std::int64_t count_of(const axes& along) {
-  std::int64_t count = 1;
-  for (int d = 0; d < along.dims; ++d) count *= along.size[d];
-  return count;
-}
-
-// Calls each(x, step, count, out) for blocks of results that are neighbours in out and `step` apart in x.
-template <class Each>
-void for_each_block(const reduce_args& args, const part& part, Each each) {
-  axes outer = args.kept;
-  const bool any = outer.dims > 0;
-  const std::int64_t length = any ? outer.size[outer.dims - 1] : 1, step = any ? outer.step[outer.dims - 1] : 1;
-  if (any) --outer.dims;
-  const std::int64_t blocks = (length + kBlock - 1) / kBlock;
-  const range share = share_of(count_of(outer) * blocks, part);
-  std::int64_t row = 0;
-  for_each_offset(outer, [&](std::int64_t offset) {
-    for (std::int64_t block = 0; block < blocks; ++block) {
-      const std::int64_t at = row * blocks + block, first = block * kBlock;
-      if (at < share.begin || at >= share.end) continue;
-      each(offset + first * step, step, std::min(kBlock, length - first), row * length + first);
-    }
-    ++row;
-  });
-}
-
 // T: of x and out; Sum: of what is added up.
 template <class T, class Sum>
 void sums(const reduce_args& args, const part& part) {
   const auto* x = reinterpret_cast<const T*>(args.x);
   auto* out = reinterpret_cast<T*>(args.out);
   const auto divisor = static_cast<Sum>(args.function == plan::reduction::mean ? count_of(args.reduced) : 1);
-  for_each_block(args, part, [&](std::int64_t begin, std::int64_t step, std::int64_t count, std::int64_t to) {
-    Sum total[kBlock] = {};
-    for_each_offset(args.reduced, [&](std::int64_t offset) {
-      const T* from = x + begin + offset;
-      for (std::int64_t i = 0; i < count; ++i) total[i] += static_cast<Sum>(from[i * step]);
-    });
-    for (std::int64_t i = 0; i < count; ++i) out[to + i] = static_cast<T>(total[i] / divisor);
-  });
+  for_each_block(args.kept, kBlock, part,
+                 [&](std::int64_t begin, std::int64_t step, std::int64_t count, std::int64_t to) {
+                   Sum total[kBlock] = {};
+                   for_each_offset(args.reduced, [&](std::int64_t offset) {
+                     const T* from = x + begin + offset;
+                     for (std::int64_t i = 0; i < count; ++i) total[i] += static_cast<Sum>(from[i * step]);
+                   });
+                   for (std::int64_t i = 0; i < count; ++i) out[to + i] = static_cast<T>(total[i] / divisor);
+                 });
 }
 
 // Whether a comes before b as the wanted one; NaN comes before all, as in torch.
@@ -66,25 +41,26 @@ void extremes(const reduce_args& args, const part& part) {
   const auto* x = reinterpret_cast<const T*>(args.x);
   const bool least = args.function == reduction::min || args.function == reduction::argmin;
   const bool place = args.function == reduction::argmax || args.function == reduction::argmin;
-  for_each_block(args, part, [&](std::int64_t begin, std::int64_t step, std::int64_t count, std::int64_t to) {
-    T best[kBlock] = {};
-    std::int64_t where[kBlock] = {}, index = 0;
-    for_each_offset(args.reduced, [&](std::int64_t offset) {
-      const T* from = x + begin + offset;
-      for (std::int64_t i = 0; i < count; ++i) {
-        const T value = from[i * step];
-        const bool taken = index == 0 || beats(value, best[i], least);
-        best[i] = taken ? value : best[i];
-        where[i] = taken ? index : where[i];
-      }
-      ++index;
-    });
-    if (place) {
-      std::copy_n(where, count, reinterpret_cast<std::int64_t*>(args.out) + to);
-    } else {
-      std::copy_n(best, count, reinterpret_cast<T*>(args.out) + to);
-    }
-  });
+  for_each_block(args.kept, kBlock, part,
+                 [&](std::int64_t begin, std::int64_t step, std::int64_t count, std::int64_t to) {
+                   T best[kBlock] = {};
+                   std::int64_t where[kBlock] = {}, index = 0;
+                   for_each_offset(args.reduced, [&](std::int64_t offset) {
+                     const T* from = x + begin + offset;
+                     for (std::int64_t i = 0; i < count; ++i) {
+                       const T value = from[i * step];
+                       const bool taken = index == 0 || beats(value, best[i], least);
+                       best[i] = taken ? value : best[i];
+                       where[i] = taken ? index : where[i];
+                     }
+                     ++index;
+                   });
+                   if (place) {
+                     std::copy_n(where, count, reinterpret_cast<std::int64_t*>(args.out) + to);
+                   } else {
+                     std::copy_n(best, count, reinterpret_cast<T*>(args.out) + to);
+                   }
+                 });
 }
 
 }  // namespace

@@ -147,6 +147,9 @@ class maker {
 // The dimensions of a tensor, in the unit of `bytes` for each element, as one array of a grid.
 void set_steps(grid& along, int array, const tensor& t, i64 bytes);
 
+// The leading dimensions of the matrices a, b and out, which broadcast; steps count matrices.
+void set_batch(const site& at, broadcast& batch);
+
 // The first inputs of an operation and, as the last array, its out as one walk in elements of each; sizes align from
 // the right, and dimensions of size 1 are repeated.
 template <int kInputs>

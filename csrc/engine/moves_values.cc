@@ -11,12 +11,6 @@ namespace {
 
 constexpr std::int64_t kBlock = 256;  // values that wait in a buffer, so that the arithmetic is on neighbours
 
-std::int64_t count_of(const axes& along) {
-  std::int64_t count = 1;
-  for (int d = 0; d < along.dims; ++d) count *= along.size[d];
-  return count;
-}
-
 // The extremes of `count` neighbours in out, one offset of the reduced axes after the other. `turn` makes the wanted
 // one the largest.
 void extremes(const extremum_args& args, const std::int8_t* x, std::int64_t step, std::int64_t count,
@@ -37,22 +31,10 @@ void extremes(const extremum_args& args, const std::int8_t* x, std::int64_t step
 }  // namespace
 
 void extremum_move(const extremum_args& args, const part& part) {
-  axes outer = args.kept;
-  const bool any = outer.dims > 0;
-  const std::int64_t length = any ? outer.size[outer.dims - 1] : 1, step = any ? outer.step[outer.dims - 1] : 1;
-  if (any) --outer.dims;
-  const std::int64_t blocks = (length + kBlock - 1) / kBlock;
-  const range share = share_of(count_of(outer) * blocks, part);
-  std::int64_t row = 0;
-  for_each_offset(outer, [&](std::int64_t offset) {
-    for (std::int64_t block = 0; block < blocks; ++block) {
-      const std::int64_t at = row * blocks + block, first = block * kBlock;
-      if (at < share.begin || at >= share.end) continue;
-      extremes(args, args.x + offset + first * step, step, std::min(kBlock, length - first),
-               args.out + row * length + first);
-    }
-    ++row;
-  });
+  for_each_block(args.kept, kBlock, part,
+                 [&args](std::int64_t x, std::int64_t step, std::int64_t count, std::int64_t out) {
+                   extremes(args, args.x + x, step, count, args.out + out);
+                 });
 }
 
 void choose_move(const choose_args& args, const part& part) {
