@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from edgekit.kernels.launch import Capability, Launch, capability_of, run
 from edgekit.kernels.requant import requantize
 
 
@@ -35,7 +35,7 @@ class Config:
     stages: int
 
 
-def heuristic(rows: int, fan_in: int, features: int, capability: tuple[int, int]) -> Config:
+def heuristic(rows: int, fan_in: int, features: int, capability: Capability) -> Config:
     """Small tiles for a few rows, larger ones where they still fill the device.
 
     Args:
@@ -90,6 +90,51 @@ def linear_s8_kernel(
     tl.store(target, requantize(accumulator, scale, lo, hi), mask=row_mask[:, None] & feature_mask[None, :])
 
 
+def plan(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    multiplier: Tensor,
+    lo: int = -128,
+    hi: int = 127,
+    *,
+    out: Tensor,
+    config: Config | None = None,
+    capability: Capability = (0, 0),
+) -> tuple[Launch, ...]:
+    """The launches of one call; arguments as of :func:`linear_s8`, all of them dense.
+
+    Args:
+        capability: of the device that will run it, for the heuristic.
+    """
+    features, fan_in = weight.shape
+    if not out.numel():
+        return ()
+    rows = out.numel() // features
+    config = config or heuristic(rows, fan_in, features, capability)
+    return (
+        Launch(
+            linear_s8_kernel,
+            {
+                "x": x,
+                "weight": weight,
+                "bias": bias,
+                "multiplier": multiplier,
+                "out": out,
+                "rows": rows,
+                "features": features,
+                "fan_in": fan_in,
+                "lo": float(lo),
+                "hi": float(hi),
+            },
+            {"tile_rows": config.rows, "tile_features": config.features, "tile_depth": config.depth},
+            (triton.cdiv(rows, config.rows), triton.cdiv(features, config.features)),
+            config.warps,
+            config.stages,
+        ),
+    )
+
+
 def linear_s8(
     x: Tensor,
     weight: Tensor,
@@ -112,30 +157,7 @@ def linear_s8(
         out: int8 [..., N], dense; allocated where it is not given.
         config: launch configuration; the heuristic's where it is not given.
     """
-    x, weight, bias, multiplier = x.contiguous(), weight.contiguous(), bias.contiguous(), multiplier.contiguous()
-    features, fan_in = weight.shape
-    out = x.new_empty((*x.shape[:-1], features)) if out is None else out
-    rows = out.numel() // max(features, 1)
-    if out.numel():
-        capability = torch.cuda.get_device_capability(x.device) if x.is_cuda else (0, 0)
-        config = config or heuristic(rows, fan_in, features, capability)
-        grid = (triton.cdiv(rows, config.rows), triton.cdiv(features, config.features))
-        linear_s8_kernel[grid](
-            x,
-            weight,
-            bias,
-            multiplier,
-            out,
-            rows,
-            features,
-            fan_in,
-            float(lo),
-            float(hi),
-            tile_rows=config.rows,
-            tile_features=config.features,
-            tile_depth=config.depth,
-            num_warps=config.warps,
-            num_stages=config.stages,
-            enable_fp_fusion=False,
-        )
+    out = x.new_empty((*x.shape[:-1], weight.shape[0])) if out is None else out
+    x, weight, bias, multiplier = (tensor.contiguous() for tensor in (x, weight, bias, multiplier))
+    run(plan(x, weight, bias, multiplier, lo, hi, out=out, config=config, capability=capability_of(x)))
     return out

@@ -12,6 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from edgekit.kernels.launch import Capability, Launch, capability_of, run
 from edgekit.kernels.requant import saturate
 
 
@@ -28,7 +29,7 @@ class Config:
     warps: int
 
 
-def heuristic(elements: int, capability: tuple[int, int]) -> Config:
+def heuristic(elements: int, capability: Capability) -> Config:
     """Sixteen bytes per thread and load where there is work for every multiprocessor; smaller programs where not.
 
     Args:
@@ -63,6 +64,46 @@ def quantize_s8_kernel(
     tl.store(out + offsets, saturate(tl.div_rn(values, steps), lo, hi), mask=mask)
 
 
+def plan(
+    x: Tensor,
+    scale: Tensor,
+    axis: int | None = None,
+    lo: int = -128,
+    hi: int = 127,
+    *,
+    out: Tensor,
+    config: Config | None = None,
+    capability: Capability = (0, 0),
+) -> tuple[Launch, ...]:
+    """The launches of one call; arguments as of :func:`quantize_s8`, all of them dense.
+
+    Args:
+        capability: of the device that will run it, for the heuristic.
+    """
+    elements = x.numel()
+    if not elements:
+        return ()
+    config = config or heuristic(elements, capability)
+    return (
+        Launch(
+            quantize_s8_kernel,
+            {
+                "x": x,
+                "scale": scale,
+                "out": out,
+                "elements": elements,
+                "channels": scale.numel(),
+                "channel_stride": 1 if axis is None else x.stride(axis),
+                "lo": float(lo),
+                "hi": float(hi),
+            },
+            {"per_channel": axis is not None, "block": config.block},
+            (triton.cdiv(elements, config.block),),
+            config.warps,
+        ),
+    )
+
+
 def quantize_s8(
     x: Tensor,
     scale: Tensor,
@@ -85,24 +126,5 @@ def quantize_s8(
     """
     x, scale = x.contiguous(), scale.contiguous()
     out = torch.empty_like(x, dtype=torch.int8) if out is None else out
-    elements = x.numel()
-    if elements:
-        capability = torch.cuda.get_device_capability(x.device) if x.is_cuda else (0, 0)
-        config = config or heuristic(elements, capability)
-        stride = 1 if axis is None else x.stride(axis)
-        grid = (triton.cdiv(elements, config.block),)
-        quantize_s8_kernel[grid](
-            x,
-            scale,
-            out,
-            elements,
-            scale.numel(),
-            stride,
-            float(lo),
-            float(hi),
-            per_channel=axis is not None,
-            block=config.block,
-            num_warps=config.warps,
-            enable_fp_fusion=False,
-        )
+    run(plan(x, scale, axis, lo, hi, out=out, config=config, capability=capability_of(x)))
     return out

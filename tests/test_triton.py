@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from triton_sweeps import SWEEPS
 
 from edgekit.errors import UsageError
 from edgekit.ops import OPS, OpSpec, dispatch, linear_s8, numerics, quantize_s8, samples
@@ -24,7 +23,6 @@ pytest.importorskip("triton")
 pytestmark = pytest.mark.usefixtures("poisoned_empty")
 
 TRITON = [spec for spec in OPS if "triton" in spec.tiers]
-TAILS = [1, 2, 3, 5, 7, 15, 16, 17, 31, 32, 33, 61, 64, 65, 127, 128, 129]
 
 
 def size(args: tuple[Any, ...]) -> int:
@@ -40,25 +38,10 @@ def assert_tier_is_reference(spec: OpSpec, case: Case, device: str) -> None:
     assert torch.equal(got, want), f"{case.name}: {int((got != want).sum())} of {want.numel()} differ"
 
 
-def sweep(spec: OpSpec) -> Iterator[Case]:
-    """Two hundred more shapes: every tail length twice, then random ones, a zero now and then."""
-    choose = random.Random(3)
-    for i in range(200):
-        a, b, c = (
-            TAILS[(i + 5 * j) % len(TAILS)] if i < 2 * len(TAILS) else choose.choice([0, *TAILS[:-4]]) for j in range(3)
-        )
-        if spec.name == "linear_s8":
-            yield linear_s8.case(f"{a}x{b}x{c}", (a,), b, c, choose.choice([-128, 0]), choose.choice([127, 60]))
-        else:
-            x, axis = samples.f32(a % 20, b % 20, c % 20, spread=3), choose.choice([None, 0, 1, -1])
-            scale = samples.positive(1 if axis is None else x.shape[axis], middle=0.03)
-            yield Case(f"{tuple(x.shape)} on {axis}", (x, scale, axis))
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the kernels are compiled for the GPU here, not interpreted")
 @pytest.mark.parametrize("spec", TRITON, ids=lambda spec: spec.name)
 def test_interpreted(spec: OpSpec) -> None:
-    for case in [case for case in spec.cases() if size(case.args) < 100_000] + list(sweep(spec)):
+    for case in [case for case in spec.cases() if size(case.args) < 100_000] + list(SWEEPS[spec.name]()):
         assert_tier_is_reference(spec, case, "cpu")
 
 
@@ -76,7 +59,7 @@ def test_the_longest_reduction_interpreted(x: int, weight: int) -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("spec", TRITON, ids=lambda spec: spec.name)
 def test_on_the_gpu(spec: OpSpec) -> None:
-    for case in [*spec.cases(), *sweep(spec)]:
+    for case in [*spec.cases(), *SWEEPS[spec.name]()]:
         assert_tier_is_reference(spec, case, "cuda")
 
 
