@@ -1,4 +1,4 @@
-"""Two hundred shapes and more for every Triton kernel: every tail length twice, then random ones, a zero now and then."""
+"""Two hundred shapes and more for every Triton kernel: every tail length twice, then random ones, sometimes a zero."""
 
 from __future__ import annotations
 
