@@ -144,8 +144,8 @@ def cell(tool: Callable[[nn.Module, tuple[Tensor, ...], Path], tuple[float, floa
         with tempfile.TemporaryDirectory() as folder:
             macs, parameters = tool(model, inputs, Path(folder))
     except Exception as error:  # the peer fails in any way that there is
-        what = f"{type(error).__name__}: {str(error).splitlines()[0][:150]}"
-        return Cell(None, None, what)
+        first, _, _ = str(error).partition("\n")
+        return Cell(None, None, f"{type(error).__name__}: {first[:150]}")
     enough = max(macs, parameters) <= 1 - LEAST
     return Cell(macs, parameters, "" if enough else "less than 40 % is gone")
 

@@ -105,6 +105,20 @@ def _on_what_is_left(run: Run, n: fx.Node, parts: Any, args: Any, kwargs: Any) -
     return full
 
 
+def _attention(run: Run, n: fx.Node, parts: Any, args: Any, kwargs: Any) -> Tensor:
+    """Keys that are cut are masked: their score of 0 would count in the softmax."""
+    keys = run.left.get(parts["key"].name, (None, None))[-2]
+    if keys is not None and not parts["is_causal"]:
+        minus = torch.zeros(len(keys), dtype=torch.float64).masked_fill(~torch.from_numpy(keys), -torch.inf)
+        mask = args[3] if len(args) > 3 else None
+        if mask is not None and mask.dtype == torch.bool:
+            mask = torch.zeros(mask.shape, dtype=torch.float64).masked_fill(~mask, -torch.inf)
+        minus = minus.expand(args[0].shape[-2], -1)
+        args = (*args[:3], minus if mask is None else mask + minus, *args[4:])
+    result: Tensor = n.target(*args, **kwargs)  # type: ignore[operator]
+    return result
+
+
 RULES: dict[Any, Callable[..., Any]] = dict.fromkeys(
     (
         aten.layer_norm.default, aten.rms_norm.default, aten.group_norm.default, aten.softmax.int,
@@ -113,7 +127,7 @@ RULES: dict[Any, Callable[..., Any]] = dict.fromkeys(
         aten.linalg_vector_norm.default, aten._weight_norm.default, aten.prod.dim_int, own.l2_norm.default,
     ),
     _on_what_is_left,
-)  # fmt: skip
+) | {aten.scaled_dot_product_attention.default: _attention}  # fmt: skip
 
 
 def check_every_value(
