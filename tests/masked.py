@@ -16,7 +16,7 @@ from torch import Tensor, fx
 
 from edgekit.graph import Graph, edit
 from edgekit.prune.analysis import Analysis, Dims, Kept, Slot
-from edgekit.prune.groups import Channel, Coupling
+from edgekit.prune.groups import Coupling
 from edgekit.prune.surgery import keeper
 
 aten, own = torch.ops.aten, torch.ops.edgekit
@@ -25,14 +25,14 @@ aten, own = torch.ops.aten, torch.ops.edgekit
 class Run(fx.Interpreter):
     """Runs a graph and remembers every value; with masks, as the oracle does."""
 
-    def __init__(self, graph: Graph, coupling: Coupling | None = None, victims: Sequence[Channel] = ()) -> None:
+    def __init__(self, graph: Graph, coupling: Coupling | None = None, victims: frozenset[int] = frozenset()) -> None:
         copy = graph.copy()
         copy.module.double()
         super().__init__(copy.module, garbage_collect_values=False)
         self.values: dict[str, Any] = {}
         self.left: dict[str, tuple[Any, ...]] = {}
         if coupling is not None:
-            self.left = masks(coupling.state, keeper(coupling.state, frozenset(c.choice for c in victims)))
+            self.left = masks(coupling.state, keeper(coupling.state, victims))
 
     def run_node(self, n: fx.Node) -> Any:
         rule = RULES.get(n.target) if self.left else None
@@ -131,7 +131,7 @@ RULES: dict[Any, Callable[..., Any]] = dict.fromkeys(
 
 
 def check_every_value(
-    graph: Graph, coupling: Coupling, victims: Sequence[Channel], pruned: Graph, inputs: Sequence[Tensor]
+    graph: Graph, coupling: Coupling, victims: frozenset[int], pruned: Graph, inputs: Sequence[Tensor]
 ) -> None:
     """Every value of the pruned graph is what is left of the same value of the masked one."""
     doubles = [x.double() if x.is_floating_point() else x for x in inputs]

@@ -13,9 +13,9 @@ from torch import Tensor
 import edgekit as ek
 from edgekit.graph import Graph, edit
 from edgekit.prune import PruneReport, couple
-from edgekit.prune.groups import Channel
+from edgekit.prune.groups import Coupling, Group, Place
 from edgekit.prune.scores import scores
-from edgekit.prune.select import Rule, select
+from edgekit.prune.select import Rule, gone, select
 from edgekit.prune.surgery import cut
 
 
@@ -32,19 +32,30 @@ def assert_close(got: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
         assert float((a - b).detach().abs().max()) <= ROUNDING * (1 + float(b.detach().abs().max()))
 
 
-def chosen(graph: Graph, ratio: float) -> list[Channel]:
+def chosen(graph: Graph, ratio: float) -> tuple[Coupling, frozenset[int]]:
+    """The analysis of a graph, and the choices to cut."""
     coupling = couple(graph)
-    return [c for group in select(coupling, scores(graph, coupling.groups, "l2"), ratio, Rule()) for c in group]
+    return coupling, gone(select(coupling, scores(graph, coupling.groups, "l2"), ratio, Rule()))
 
 
-def masked(graph: Graph, victims: Sequence[Channel]) -> Graph:
+def members(group: Group, channel: int) -> dict[Place, tuple[int, ...]]:
+    """Indices of one channel at every place."""
+    return {place: tuple(column[channel].tolist()) for place, column in zip(group.places, group.indices, strict=True)}
+
+
+def every_member(coupling: Coupling, choices: frozenset[int]) -> list[tuple[Place, tuple[int, ...]]]:
+    """(place, indices) of the channels with these choices."""
+    pairs = [(group, i) for group in coupling.groups for i, choice in enumerate(group.choices) if choice in choices]
+    return [one for group, i in pairs for one in members(group, i).items()]
+
+
+def masked(graph: Graph, coupling: Coupling, victims: frozenset[int]) -> Graph:
     """A copy in which every layer that reads a victim multiplies it by zero."""
     copy = graph.copy()
     with torch.no_grad():
-        for channel in victims:
-            for member in channel.members:
-                if member.dim == 1:
-                    edit.get_by_path(copy.module, member.path)[:, list(member.indices)] = 0
+        for (path, dim), indices in every_member(coupling, victims):
+            if dim == 1:
+                edit.get_by_path(copy.module, path)[:, list(indices)] = 0
     return copy
 
 
@@ -53,27 +64,25 @@ def check(graph: Graph, inputs: Sequence[Tensor], ratio: float, blocks: str = "w
     before, after = graph.copy(), graph.copy()
     reference, coupling = couple(before), couple(after)
     victims = select(coupling, scores(graph, coupling.groups, importance), ratio, Rule(blocks=blocks))
-    gone = {channel.choice for group in victims for channel in group}
-    same = [channel for group in reference.groups for channel in group.channels if channel.choice in gone]
-    cut(after, coupling, [channel for group in victims for channel in group])
-    check_every_value(before, reference, same, after, inputs)
+    cut(after, coupling, gone(victims))
+    check_every_value(before, reference, gone(victims), after, inputs)
     return after
 
 
 def check_against_mask(graph: Graph, ratio: float, inputs: Sequence[Tensor]) -> PruneReport:
-    victims = chosen(graph, ratio)
+    coupling, victims = chosen(graph, ratio)
     result = ek.prune(graph, ratio)
     assert bool(victims) == (result.report.macs_after < result.report.macs_before)
     if victims:
-        assert_close(in_double(result.graph, inputs), in_double(masked(graph, victims), inputs))
+        assert_close(in_double(result.graph, inputs), in_double(masked(graph, coupling, victims), inputs))
     else:
         assert same(result.graph(*inputs), graph(*inputs))
     return result.report
 
 
-def indices(victims: Sequence[Channel], path: str) -> list[int]:
-    found = [member for channel in victims for member in channel.members if (member.path, member.dim) == (path, 0)]
-    return sorted(index for member in found for index in member.indices)
+def indices(coupling: Coupling, victims: frozenset[int], path: str) -> list[int]:
+    found = [indices for place, indices in every_member(coupling, victims) if place == (path, 0)]
+    return sorted(index for one in found for index in one)
 
 
 def widths(graph: Graph) -> dict[str, int]:

@@ -236,7 +236,7 @@ def test_pruning_leaves_the_front_alone(case: tuple[Graph, Graph, Items]) -> Non
 
 def test_fixed_filters_are_no_channels_to_cut() -> None:
     graph = ek.capture(sound(), waves(2, 0))
-    named = {member.path for group in couple(graph).groups for channel in group.channels for member in channel.members}
+    named = {path for group in couple(graph).groups for path, _ in group.places}
     assert named
     assert not [path for path in named if path.startswith("preprocess")]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import nets
 import pytest
 import torch
-from masking import assert_close, check, check_against_mask, chosen, in_double, indices
+from masking import assert_close, check, check_against_mask, chosen, in_double, indices, members
 from nets import captured, graph_of, same
 from torch import Tensor, nn
 from torch.nn import functional
@@ -80,9 +80,9 @@ HOOKS: dict[str, tuple[tuple[str, str, str], ...]] = {
 @pytest.mark.parametrize("name", sorted(nets.CONVOLUTIONAL))
 def test_pruned_equals_the_eager_model_with_its_channels_zeroed(name: str) -> None:
     model, graph = captured(name)
-    victims = chosen(graph, 0.5)
+    coupling, victims = chosen(graph, 0.5)
     for layer, side, path in HOOKS[name]:
-        gone = indices(victims, path)
+        gone = indices(coupling, victims, path)
         assert gone
         zero = zeroing(gone)
         module = model.get_submodule(layer)
@@ -125,19 +125,19 @@ def test_a_residual_stage_is_one_group() -> None:
 
 def test_a_flat_image_takes_a_channel_as_many_times_as_it_has_pixels() -> None:
     group = next(group for group in couple(graph_of("flatten")).groups if group.name == "convolution.weight")
-    for i, channel in enumerate(group.channels):
+    for i in range(len(group)):
         wanted = {("convolution.weight", 0): (i,), ("convolution.bias", 0): (i,)}
         wanted[("hidden.weight", 1)] = tuple(range(16 * i, 16 * i + 16))
-        assert {(m.path, m.dim): m.indices for m in channel.members} == wanted
+        assert members(group, i) == wanted
 
 
 def test_a_doubling_depthwise_convolution_ties_two_outputs_to_each_input() -> None:
     group = next(group for group in couple(graph_of("depthwise")).groups if ("doubling.weight", 0) in group.places)
-    assert len(group.channels) == 8
-    for i, channel in enumerate(group.channels):
-        members = {(m.path, m.dim): m.indices for m in channel.members}
-        assert members[("pointwise.weight", 0)] == (i,)
-        assert members[("doubling.weight", 0)] == members[("last.weight", 1)] == (2 * i, 2 * i + 1)
+    assert len(group) == 8
+    for i in range(8):
+        found = members(group, i)
+        assert found[("pointwise.weight", 0)] == (i,)
+        assert found[("doubling.weight", 0)] == found[("last.weight", 1)] == (2 * i, 2 * i + 1)
     pruned = ek.prune(graph_of("depthwise"), 0.5).graph
     groups = [edit.arguments(n)["groups"] for n in edit.calls(pruned.module) if "conv2d" in n.name]
     assert groups == [1, 3, 1, 4, 1]

@@ -149,17 +149,16 @@ def test_a_target_out_of_reach_says_what_is_the_least() -> None:
 
 def test_predicted_costs_are_those_of_the_cut_graph() -> None:
     from edgekit.prune.predict import Predicted
-    from edgekit.prune.select import Rule, select
+    from edgekit.prune.select import Rule, gone, select
     from edgekit.prune.surgery import cut, keeper
 
     for name in ("residual", "depthwise", "attention", "recurrent"):
         graph = nets.graph_of(name).copy()
         coupling = couple(graph)
         victims = select(coupling, scores(graph, coupling.groups, "l2"), 0.5, Rule())
-        channels = [channel for group in victims for channel in group]
-        predicted = Predicted(coupling.state, keeper(coupling.state, frozenset(c.choice for c in channels)))
+        predicted = Predicted(coupling.state, keeper(coupling.state, gone(victims)))
         expected = predicted.macs(), predicted.parameters()
-        cut(graph, coupling, channels)
+        cut(graph, coupling, gone(victims))
         assert (cost.total_macs(graph), cost.total_parameters(graph)) == expected
 
 

@@ -180,9 +180,11 @@ def test_frozen_parameters_stay_frozen() -> None:
 def test_a_quantised_graph_is_cut_with_its_scales() -> None:
     graph = ek.quantize(graph_of("residual"), [nets.NETS["residual"].inputs(32)]).graph
     pruned = ek.prune(graph, 0.5).graph
-    victims = chosen(graph, 0.5)
+    coupling, victims = chosen(graph, 0.5)
     inputs = nets.NETS["residual"].inputs(4)
     # The mask keeps each weight's scale; what differs is the order of float sums in front of a rounding to int8.
     step = max(float(edit.get_tensor(pruned.module, n)) for n in pruned.nodes if str(n.target).endswith("linear_scale"))
-    for a, b in zip(nets.tensors(pruned(*inputs)), nets.tensors(masked(graph, victims)(*inputs)), strict=True):
+    for a, b in zip(
+        nets.tensors(pruned(*inputs)), nets.tensors(masked(graph, coupling, victims)(*inputs)), strict=True
+    ):
         assert float((a - b).detach().abs().max()) <= step

@@ -20,7 +20,7 @@ from edgekit.prune.measured import Batches, Loss
 from edgekit.prune.multiples import multiple_for
 from edgekit.prune.report import Cut, LayerChange, PruneReport, PruneResult, Width, report
 from edgekit.prune.scores import scores
-from edgekit.prune.select import BLOCKS, SCOPES, Ratio, Rule
+from edgekit.prune.select import BLOCKS, SCOPES, Ratio, Rule, gone
 from edgekit.prune.surgery import cut
 
 __all__ = ["Group", "LayerChange", "PruneReport", "PruneResult", "Width", "couple", "prune"]
@@ -87,7 +87,7 @@ def prune(
         coupling = couple(smaller, _excluded(smaller, [exclude] if isinstance(exclude, str) else exclude))
         values = scores(smaller, coupling.groups, importance, data, loss, reduce=reduce, normalise=normalise, seed=seed)
         victims = goal.victims(coupling, values, rule, source, step / steps, (step - 1) / steps)
-        cut(smaller, coupling, [channel for group in victims for channel in group])
+        cut(smaller, coupling, gone(victims))
         cuts.append((coupling, victims))
         if recover is not None and step < steps:
             smaller = recover(smaller)

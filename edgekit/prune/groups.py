@@ -8,10 +8,9 @@ heads, grouped convolutions, shuffles and shared weights need no special case do
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor, fx
@@ -22,38 +21,33 @@ from edgekit.prune.analysis import Analysis
 from edgekit.prune.atoms import Indices
 from edgekit.prune.rules import sources
 
-
-class Member(NamedTuple):
-    """Indices of one dimension of one parameter or buffer that belong to a channel."""
-
-    path: str
-    dim: int
-    indices: tuple[int, ...]
+Place = tuple[str, int]  # path and dimension of a stored tensor
 
 
-@dataclass(frozen=True)
-class Channel:
-    """Indices that are cut together, or kept: ``frozen`` says why they cannot be cut."""
-
-    choice: int
-    members: tuple[Member, ...]
-    frozen: str = ""
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Group:
     """Channels that run through the same dimensions of the same tensors, such as those of one residual stage.
 
     Attributes:
-        channels: in the order of the first tensor's indices.
+        choices: of each channel the one that it stands for, in the order of the first tensor's indices.
+        places: every dimension of a parameter or buffer that the channels run through.
+        indices: for each place, which indices there are a channel's, [channels, each].
+        fixed: of each channel why it cannot be cut; empty where it can.
         factor: where a dimension is seen as several, such as heads times the width of a head, which of them these
             channels are, from the outermost; -1 where it is not.
         rivals: groups of the same dimension's other factors, by their place among all groups.
     """
 
-    channels: tuple[Channel, ...]
+    choices: tuple[int, ...]
+    places: tuple[Place, ...]
+    indices: tuple[Indices, ...]
+    fixed: tuple[str, ...]
     factor: int = -1
     rivals: frozenset[int] = frozenset()
+
+    def __len__(self) -> int:
+        """How many channels there are."""
+        return len(self.choices)
 
     @property
     def name(self) -> str:
@@ -61,18 +55,13 @@ class Group:
         return min(self.places, key=lambda place: place[1])[0]
 
     @property
-    def places(self) -> tuple[tuple[str, int], ...]:
-        """Every (tensor, dimension) that the channels run through."""
-        return tuple((member.path, member.dim) for member in self.channels[0].members)
-
-    @property
     def frozen(self) -> str:
         """Why some of the channels cannot be cut; empty if all of them can."""
-        return next((channel.frozen for channel in self.channels if channel.frozen), "")
+        return next(filter(None, self.fixed), "")
 
     def __str__(self) -> str:
-        frozen = sum(bool(channel.frozen) for channel in self.channels)
-        head = f"{self.name}: {len(self.channels)} channels" + (f", {frozen} fixed" if frozen else "")
+        fixed = sum(map(bool, self.fixed))
+        head = f"{self.name}: {len(self)} channels" + (f", {fixed} fixed" if fixed else "")
         return "\n".join([head, *(f"  {path} dim {dim}" for path, dim in self.places)])
 
 
@@ -145,29 +134,53 @@ def _front(graph: Graph) -> set[fx.Node]:
     return found
 
 
+Runs = tuple[tuple[int, int], ...]  # the layouts that a choice runs through, and how many indices it has there
+
+
 def _groups(state: Analysis) -> tuple[Group, ...]:
-    """Collect channels by choice, and channels with the same places into groups, in the order of the graph."""
-    members: dict[int, list[Member]] = {}
-    layouts: dict[int, _Layout] = {}
-    for path, slots in state.stored.items():
-        for dim, slot in enumerate(slots):
-            if slot.atoms is None:
-                continue
-            if id(slot.atoms) not in layouts:  # dimensions that met share one array
-                layouts[id(slot.atoms)] = _Layout.of(state, slot.atoms)
-            for choice, indices in layouts[id(slot.atoms)].indices.items():
-                members.setdefault(choice, []).append(Member(path, dim, indices))
-    factors: dict[int, int] = {}
-    rivals: dict[int, set[int]] = {}
-    for layout in layouts.values():
-        for choice, (place, others) in layout.rivals.items():
-            factors.setdefault(choice, place)
-            rivals.setdefault(choice, set()).update(others)
-    found: dict[tuple[object, ...], list[Channel]] = {}
-    for choice, own in members.items():
-        key = (*((m.path, m.dim, len(m.indices)) for m in own), factors.get(choice, -1))
-        found.setdefault(key, []).append(Channel(choice, tuple(own), state.atoms.reason(choice)))
-    return _with_rivals(list(found.values()), factors, rivals)
+    """Channels with the same places make a group, in the order of the graph."""
+    layouts = _layouts(state)
+    factors = {choice: place for layout in reversed(layouts) for choice, (place, _) in layout.rivals.items()}
+    alike: dict[tuple[Runs, int], list[int]] = {}
+    for choice, runs in _runs(layouts).items():
+        alike.setdefault((runs, factors.get(choice, -1)), []).append(choice)
+    of = {choice: i for i, choices in enumerate(alike.values()) for choice in choices}
+    found = []
+    for i, ((runs, factor), choices) in enumerate(alike.items()):
+        own = [layouts[key] for key, _ in runs]
+        rivals = {of[rival] for layout in own for choice in choices for rival in layout.rivals.get(choice, (0, ()))[1]}
+        places, indices = _columns(own, choices)
+        reasons = tuple(map(state.atoms.reason, choices))
+        found.append(Group(tuple(choices), places, indices, reasons, factor, frozenset(rivals - {i})))
+    return tuple(found)
+
+
+def _layouts(state: Analysis) -> list[_Layout]:
+    """One for every array of atoms: dimensions that met share it."""
+    found: dict[int, _Layout] = {}
+    stored = ((path, dim, slot.atoms) for path, slots in state.stored.items() for dim, slot in enumerate(slots))
+    for order, (path, dim, atoms) in enumerate(stored):
+        if atoms is not None:
+            if id(atoms) not in found:
+                found[id(atoms)] = _Layout.of(state, atoms)
+            found[id(atoms)].places.append((order, (path, dim)))
+    return list(found.values())
+
+
+def _runs(layouts: Sequence[_Layout]) -> dict[int, Runs]:
+    found: dict[int, list[tuple[int, int]]] = {}
+    for key, layout in enumerate(layouts):
+        for choice, indices in layout.indices.items():
+            found.setdefault(choice, []).append((key, len(indices)))
+    return {choice: tuple(runs) for choice, runs in found.items()}
+
+
+def _columns(layouts: Sequence[_Layout], choices: Sequence[int]) -> tuple[tuple[Place, ...], tuple[Indices, ...]]:
+    """Places and the indices of the choices there, in the order of the graph."""
+    columns = [layout.column(choices) for layout in layouts]
+    at = {ordered: column for layout, column in zip(layouts, columns, strict=True) for ordered in layout.places}
+    ordered = sorted(at)
+    return tuple(place for _, place in ordered), tuple(at[one] for one in ordered)
 
 
 @dataclass(frozen=True)
@@ -177,10 +190,12 @@ class _Layout:
     Attributes:
         indices: of each choice.
         rivals: of each choice that shares an index with others, its place among them, and those others.
+        places: dimensions that are laid out so, each behind its number in the order of the graph.
     """
 
-    indices: dict[int, tuple[int, ...]]
+    indices: dict[int, list[int]]
     rivals: dict[int, tuple[int, set[int]]]
+    places: list[tuple[int, Place]] = field(default_factory=list)
 
     @classmethod
     def of(cls, state: Analysis, atoms: Indices) -> _Layout:
@@ -192,16 +207,8 @@ class _Layout:
                 found.setdefault(choice, []).append(index)
                 if len(choices) > 1:
                     rivals.setdefault(choice, (place, set()))[1].update(choices)
-        return cls({choice: tuple(indices) for choice, indices in found.items()}, rivals)
+        return cls(found, rivals)
 
-
-def _with_rivals(found: list[list[Channel]], factors: dict[int, int], rivals: dict[int, set[int]]) -> tuple[Group, ...]:
-    of = {channel.choice: i for i, channels in enumerate(found) for channel in channels}
-    return tuple(
-        Group(
-            tuple(channels),
-            factors.get(channels[0].choice, -1),
-            frozenset(of[r] for channel in channels for r in rivals.get(channel.choice, ()) if of[r] != i),
-        )
-        for i, channels in enumerate(found)
-    )
+    def column(self, choices: Iterable[int]) -> Indices:
+        """Indices [choices, each]; every one of them has as many."""
+        return np.array([self.indices[choice] for choice in choices], np.int64)

@@ -31,7 +31,7 @@ def _of_operators(wanted: dict[str, int], coupling: Coupling, group: Group) -> i
     """Where blocks go whole, each brings its own channels, so that fewer blocks make a multiple."""
     names = {name.rpartition(".")[2] for path, _ in group.places for name in coupling.readers.get(path, ())}
     multiple = max(wanted.get(name, wanted["other"]) for name in names)
-    each = min(len(member.indices) for member in group.channels[0].members)
+    each = min(indices.shape[1] for indices in group.indices)
     while each > 1 and multiple > 1 and each % 2 == 0:
         each, multiple = each // 2, multiple // 2
     return multiple

@@ -79,8 +79,8 @@ def _widths(cuts: Sequence[Cut]) -> tuple[Width, ...]:
     for coupling, victims in cuts:
         for group, gone in zip(coupling.groups, victims, strict=True):
             if gone:
-                first = found.get(group.name, Width(group.name, len(group.channels), 0))
-                found[group.name] = Width(group.name, first.before, len(group.channels) - len(gone))
+                first = found.get(group.name, Width(group.name, len(group), 0))
+                found[group.name] = Width(group.name, first.before, len(group) - len(gone))
     return tuple(found.values())
 
 

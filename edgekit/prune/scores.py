@@ -31,7 +31,7 @@ from torch import Tensor
 
 from edgekit.errors import UsageError
 from edgekit.graph import Graph, edit
-from edgekit.prune.groups import Group
+from edgekit.prune.groups import Group, Place
 from edgekit.prune.measured import Batches, Loss, mean_magnitudes, squared_gradients, summed_gradients
 
 aten = torch.ops.aten
@@ -86,7 +86,7 @@ def scores(
             raise UsageError(f"{name} {word!r} is not known.", fix=f"Use one of {', '.join(known)}.")
     if importance == "random":
         generator = torch.Generator().manual_seed(seed)
-        return [torch.rand(len(group.channels), generator=generator, dtype=torch.float64) for group in groups]
+        return [torch.rand(len(group), generator=generator, dtype=torch.float64) for group in groups]
     at = _at_places(graph, groups, importance, data, loss)
     return [_of_group(at, group, reduce, normalise) for group in groups]
 
@@ -98,19 +98,19 @@ def _at_places(
     graph: Graph, groups: Sequence[Group], importance: str, data: Batches | None, loss: Loss | None
 ) -> Scores:
     if importance == "activation":
-        return _of_indices(mean_magnitudes(graph, _needed(importance, data)))
+        return _of_indices(mean_magnitudes(graph, _needed(importance, data)).get, _sum)
     if importance == "taylor":
         sums = summed_gradients(graph, _needed(importance, data), _needed(importance, loss))
-        return _of_slices(sums, lambda rows: rows.sum(1).abs())
+        return _of_indices(_over(sums, Tensor.sum), lambda numbers: _sum(numbers).abs())
     if importance == "hessian":
         squares = squared_gradients(graph, _needed(importance, data), _needed(importance, loss))
-        return _of_slices(squares, lambda rows: rows.sum(1) / 2)
-    weights = {name: p.detach().double().cpu() for name, p in graph.named_parameters() if p.dim() > 1}
+        return _of_indices(_over(squares, Tensor.sum), lambda numbers: _sum(numbers) / 2)
+    weights = {name: p.detach().cpu() for name, p in graph.named_parameters() if p.dim() > 1}
     if importance == "batch_norm":
-        return _either(groups, _of_indices(_batch_norm_scales(graph)), _of_slices(weights, _norm(2)))
-    if importance == "l1":
-        return _of_slices(weights, _norm(1))
-    return _of_slices(weights, {"l2": _norm(2), "fpgm": _distances, "lamp": _shares}[importance])
+        return _either(groups, _of_indices(_batch_norm_scales(graph).get, _sum), _of_norms(weights, 2))
+    if importance == "lamp":
+        return _of_norms(weights, 2, _shares)
+    return _of_distances(weights) if importance == "fpgm" else _of_norms(weights, {"l1": 1, "l2": 2}[importance])
 
 
 def _needed(importance: str, value: Needed | None) -> Needed:
@@ -122,45 +122,62 @@ def _needed(importance: str, value: Needed | None) -> Needed:
     return value
 
 
-def _norm(power: int) -> Callable[[Tensor], Tensor]:
-    return lambda rows: (rows.abs() ** power).sum(1) ** (1 / power)
+Numbers = Callable[[Place], "Tensor | None"]  # of the indices of a dimension, where it has any
 
 
-def _distances(rows: Tensor) -> Tensor:
-    return torch.cdist(rows, rows).sum(1)
+def _of_indices(numbers: Numbers, score: Callable[[Tensor], Tensor]) -> Scores:
+    """``score`` of the numbers [channels, each] that belong to the indices of each channel."""
+
+    def at(group: Group, column: int) -> Tensor | None:
+        found = numbers(group.places[column])
+        return None if found is None else score(found[torch.from_numpy(group.indices[column])])
+
+    return at
 
 
-def _shares(rows: Tensor) -> Tensor:
+def _over(values: Mapping[str, Tensor], reduce: Callable[[Tensor, list[int]], Tensor]) -> Numbers:
+    """Each tensor reduced over all of its dimensions but the one asked for."""
+
+    def numbers(place: Place) -> Tensor | None:
+        value = values.get(place[0])
+        return None if value is None else reduce(value, [d for d in range(value.dim()) if d != place[1]])
+
+    return numbers
+
+
+def _sum(numbers: Tensor) -> Tensor:
+    return numbers.sum(1)
+
+
+def _of_norms(weights: Mapping[str, Tensor], power: int, score: Callable[[Tensor], Tensor] = lambda x: x) -> Scores:
+    """``score`` of the norm of each channel: the norm of the norms of its indices."""
+
+    def norm(values: Tensor, dims: list[int] | int) -> Tensor:
+        found: Tensor = torch.linalg.vector_norm(values, power, dims, dtype=torch.float64)
+        return found
+
+    return _of_indices(_over(weights, norm), lambda numbers: score(norm(numbers, 1)))
+
+
+def _shares(norms: Tensor) -> Tensor:
     """Squares divided by the sum of all that are not smaller."""
-    squares, order = (rows**2).sum(1).sort()
+    squares, order = (norms**2).sort()
     not_smaller = squares.flip(0).cumsum(0).flip(0)
     result = torch.zeros_like(squares)
     result[order] = squares / not_smaller.clamp(min=TINY)
     return result
 
 
-def _of_slices(values: Mapping[str, Tensor], score: Callable[[Tensor], Tensor]) -> Scores:
-    """``score`` of the slices [channels, values] of each tensor."""
+def _of_distances(weights: Mapping[str, Tensor]) -> Scores:
+    """The sum of the distances of each channel's weights to those of all others."""
 
     def at(group: Group, column: int) -> Tensor | None:
         path, dim = group.places[column]
-        if path not in values:
+        if path not in weights:
             return None
-        indices = torch.tensor([channel.members[column].indices for channel in group.channels])
-        slices = values[path].movedim(dim, 0)[indices.flatten()]
-        return score(slices.reshape(len(indices), -1))
-
-    return at
-
-
-def _of_indices(values: Mapping[tuple[str, int], Tensor]) -> Scores:
-    """The sum of the numbers that belong to the indices of each channel."""
-
-    def at(group: Group, column: int) -> Tensor | None:
-        if group.places[column] not in values:
-            return None
-        indices = torch.tensor([channel.members[column].indices for channel in group.channels])
-        return values[group.places[column]][indices].sum(1)
+        slices = weights[path].double().movedim(dim, 0)[torch.from_numpy(group.indices[column])]
+        rows = slices.reshape(len(group), -1)
+        return torch.cdist(rows, rows).sum(1)
 
     return at
 
@@ -180,6 +197,6 @@ def _batch_norm_scales(graph: Graph) -> dict[tuple[str, int], Tensor]:
 def _of_group(at: Scores, group: Group, reduce: str, normalise: str) -> Tensor:
     places = [value for column in range(len(group.places)) if (value := at(group, column)) is not None]
     if not places:
-        return torch.zeros(len(group.channels), dtype=torch.float64)
+        return torch.zeros(len(group), dtype=torch.float64)
     divided = [value / NORMALISATIONS[normalise](value).clamp(min=TINY) for value in places]
     return REDUCTIONS[reduce](torch.stack(divided))

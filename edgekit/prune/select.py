@@ -11,11 +11,11 @@ from functools import partial
 from torch import Tensor
 
 from edgekit.errors import UsageError
-from edgekit.prune.groups import Channel, Coupling, Group
+from edgekit.prune.groups import Coupling, Group
 from edgekit.prune.predict import Predicted
 from edgekit.prune.surgery import keeper
 
-Victims = list[list[Channel]]  # of each group
+Victims = list[list[int]]  # of each group the choices to cut, the least important first
 Ratio = float | Mapping[str, float]
 SCOPES = ("local", "global", "isomorphic")
 BLOCKS = ("whole", "within", "both")
@@ -51,17 +51,23 @@ def select(coupling: Coupling, values: Sequence[Tensor], ratio: Ratio, rule: Rul
     """
     groups = coupling.groups
     shares = [_share_of(group, ratio) for group in groups]
-    free = [[i for i, channel in enumerate(group.channels) if not channel.frozen] for group in groups]
+    free = [[i for i, reason in enumerate(group.fixed) if not reason] for group in groups]
     used = _used(groups, free, shares, rule)
     free = [indices if i in used else [] for i, indices in enumerate(free)]
     wanted = _wanted(coupling, values, free, shares, rule.scope)
     victims = []
     for group, value, indices, number in zip(groups, values, free, wanted, strict=True):
-        order = sorted(indices, key=lambda i, value=value: (float(value[i]), i))  # type: ignore[misc]
-        most = _rounded(len(group.channels), number, rule.multiple(coupling, group))
-        victims.append([group.channels[i] for i in order[:most]])
+        score = value.tolist()
+        order = sorted(indices, key=lambda i, score=score: (score[i], i))  # type: ignore[misc]
+        most = _rounded(len(group), number, rule.multiple(coupling, group))
+        victims.append([group.choices[i] for i in order[:most]])
     _leave_one(coupling, victims)
     return victims
+
+
+def gone(victims: Victims) -> frozenset[int]:
+    """The choices that are cut, of all groups."""
+    return frozenset(choice for group in victims for choice in group)
 
 
 def reach(
@@ -75,8 +81,7 @@ def reach(
 
     def tried(ratio: float) -> tuple[Victims, int]:
         victims = select(coupling, values, ratio, rule)
-        gone = frozenset(channel.choice for group in victims for channel in group)
-        return victims, cost(Predicted(coupling.state, keeper(coupling.state, gone)))
+        return victims, cost(Predicted(coupling.state, keeper(coupling.state, gone(victims))))
 
     below, above = 0.0, 1.0 - 1e-6
     best, least = tried(above)
@@ -138,15 +143,15 @@ def _leave_one(coupling: Coupling, victims: Victims) -> None:
     """Spare the most important victim of whatever would be left with nothing."""
     choices = partial(_choices, coupling)
     while True:
-        gone = frozenset(channel.choice for group in victims for channel in group)
-        kept = keeper(coupling.state, gone)
+        cut = gone(victims)
+        kept = keeper(coupling.state, cut)
         empty = next((dim for dim in coupling.together if not kept(dim).any()), None)
         if empty is None:
             return
-        ranks = {channel.choice: i for group in victims for i, channel in enumerate(group)}  # the last matters most
-        spared = max(map(choices, empty.tolist()), key=lambda one: min(ranks[c] for c in one & gone))
+        ranks = {choice: i for group in victims for i, choice in enumerate(group)}  # the last matters most
+        spared = max(map(choices, empty.tolist()), key=lambda one: min(ranks[c] for c in one & cut))
         for group in victims:
-            group[:] = [channel for channel in group if channel.choice not in spared]
+            group[:] = [choice for choice in group if choice not in spared]
 
 
 def _choices(coupling: Coupling, atom: int) -> frozenset[int]:

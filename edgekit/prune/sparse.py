@@ -45,7 +45,7 @@ def _lasso(graph: Graph, groups: Sequence[Group]) -> list[Term]:
     found: list[Term] = []
     for group in groups:
         columns = [i for i, (path, _) in enumerate(group.places) if path in weights]
-        indices = [torch.tensor([channel.members[i].indices for channel in group.channels]) for i in columns]
+        indices = [torch.from_numpy(group.indices[i]) for i in columns]
         places = [group.places[i] for i in columns]
         if places:
             found.append(lambda now, places=places, indices=indices: _norms(now, places, indices))  # type: ignore[misc]

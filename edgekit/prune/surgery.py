@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from edgekit.graph import Graph, edit
 from edgekit.prune.analysis import Analysis, Kept, Slot
 from edgekit.prune.atoms import Indices
-from edgekit.prune.groups import Channel, Coupling
+from edgekit.prune.groups import Coupling
+
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 
-def cut(graph: Graph, coupling: Coupling, channels: Iterable[Channel]) -> None:
-    """Remove ``channels`` from ``graph`` in place and refresh it. ``coupling`` must come from this very graph."""
-    state, gone = coupling.state, frozenset(channel.choice for channel in channels)
+def cut(graph: Graph, coupling: Coupling, choices: Iterable[int]) -> None:
+    """Remove channels from ``graph`` in place and refresh it. ``coupling`` must come from this very graph."""
+    state, gone = coupling.state, frozenset(choices)
     if gone:
         kept = keeper(state, gone)
         names = _names(graph)
@@ -34,15 +36,18 @@ def cut(graph: Graph, coupling: Coupling, channels: Iterable[Channel]) -> None:
 
 def keeper(state: Analysis, gone: frozenset[int]) -> Kept:
     """The function that says which atoms stay when these choices are cut."""
-    known: dict[int, bool] = {}
+    atoms_known: dict[int, bool] = {}
+    known: dict[int, tuple[Indices, Mask]] = {}  # dimensions that met share one array
 
     def stays(atom: int) -> bool:
-        if atom not in known:
-            known[atom] = gone.isdisjoint(state.atoms.choices(atom))
-        return known[atom]
+        if atom not in atoms_known:
+            atoms_known[atom] = gone.isdisjoint(state.atoms.choices(atom))
+        return atoms_known[atom]
 
-    def kept(atoms: Indices) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        return np.fromiter(map(stays, atoms.tolist()), bool, len(atoms))
+    def kept(atoms: Indices) -> Mask:
+        if id(atoms) not in known:
+            known[id(atoms)] = atoms, np.fromiter(map(stays, atoms.tolist()), bool, len(atoms))
+        return known[id(atoms)][1]
 
     return kept
 
