@@ -4,18 +4,20 @@
 
 A net passes where, with random weights and a ratio of 0.5, forward, backward, export to ONNX and a run of the file all
 work, the outputs keep their shapes, and both multiply-accumulates and parameters fall by at least 40 %. Everything else
-counts as a failure, also a refusal. Rows are the patterns of ``tests/prune_nets.py``, the nets that ship, and families
-of Hugging Face from small configurations. The peer gets the same nets and the same layers protected; without it
-(``pip install torch-pruning``) its column says so.
+counts as a failure, also a refusal, or no end within four minutes. Rows are the patterns of ``tests/prune_nets.py``,
+the nets that ship, and families of Hugging Face from small configurations. The peer gets the same nets and the same
+layers protected; without it (``pip install torch-pruning``) its column says so.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
 import importlib.util
 import json
 import logging
+import signal
 import sys
 import tempfile
 import warnings
@@ -39,6 +41,7 @@ from edgekit.graph import cost  # noqa: E402
 from edgekit.models import MODELS, example  # noqa: E402
 
 RATIO, LEAST = 0.5, 0.4
+PATIENCE_S = 240  # for one net by one tool
 Made = tuple[nn.Module, tuple[Tensor, ...]]
 
 
@@ -137,11 +140,27 @@ def _backward(model: Any, inputs: tuple[Tensor, ...]) -> None:
     loss.backward()  # type: ignore[no-untyped-call]
 
 
+@contextlib.contextmanager
+def at_most(seconds: int) -> Iterator[None]:
+    """Raise TimeoutError in what takes longer."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"did not end within {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def cell(tool: Callable[[nn.Module, tuple[Tensor, ...], Path], tuple[float, float]], make: Callable[[], Made]) -> Cell:
     """One net by one tool."""
     model, inputs = make()
     try:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, at_most(PATIENCE_S):
             macs, parameters = tool(model, inputs, Path(folder))
     except Exception as error:  # the peer fails in any way that there is
         first, _, _ = str(error).partition("\n")
