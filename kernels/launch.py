@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 Capability = tuple[int, int]
+_MULTIPROCESSORS = {(0, 0): 1, (7, 2): 8, (8, 7): 16, (11, 0): 20}  # the interpreter, Xavier, Orin, Thor
 
 
 @dataclass(frozen=True)
@@ -57,3 +58,8 @@ def run(launches: Iterable[Launch]) -> None:
 def capability_of(tensor: Tensor) -> Capability:
     """Compute capability of the device that ``tensor`` is on; (0, 0) in the interpreter."""
     return torch.cuda.get_device_capability(tensor.device) if tensor.is_cuda else (0, 0)
+
+
+def multiprocessors(capability: Capability) -> int:
+    """Of a Jetson as it is built; of others their order of magnitude, which suffices to choose a configuration."""
+    return _MULTIPROCESSORS.get(capability, 128)

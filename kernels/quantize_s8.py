@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from edgekit.kernels.launch import Capability, Launch, capability_of, run
+from edgekit.kernels.launch import Capability, Launch, capability_of, multiprocessors, run
 from edgekit.kernels.requant import saturate
 
 
@@ -36,8 +36,7 @@ def heuristic(elements: int, capability: Capability) -> Config:
         elements: of the tensor.
         capability: of the device; (8, 7) for Orin.
     """
-    multiprocessors = 16 if capability in ((7, 2), (8, 7)) else 128  # Jetson, or a data centre: the magnitude suffices
-    return Config(1024, 4) if elements >= 1024 * multiprocessors else Config(256, 2)
+    return Config(1024, 4) if elements >= 1024 * multiprocessors(capability) else Config(256, 2)
 
 
 @triton.jit

@@ -64,5 +64,5 @@ OP = OpSpec(
     shape=shape,
     cases=cases,
     cost=cost,
-    tiers=("ref", "avx512vnni"),
+    tiers=("ref", "avx512vnni", "triton"),
 )

@@ -45,5 +45,5 @@ OP = OpSpec(
     shape=shape,
     cases=cases,
     cost=cost,
-    tiers=("ref", "avx2", "avx512vnni", "neondot"),
+    tiers=("ref", "avx2", "avx512vnni", "neondot", "triton"),
 )

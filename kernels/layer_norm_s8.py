@@ -1,0 +1,111 @@
+"""``out = sat8(rne(t * gain + offset))``, t the value less the mean over the standard deviation: layer norm of int8.
+
+Two passes over a row, of which one reads the caches: exact int64 sums, then the results. Square root and division are
+float64, one of each for a row.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from edgekit.kernels import rows as sets
+from edgekit.kernels.launch import Capability, Launch, capability_of, run
+from edgekit.kernels.requant import saturate
+from edgekit.kernels.rows import Config, heuristic
+
+__all__ = ["Config", "heuristic", "layer_norm_s8", "plan"]
+
+
+@triton.jit
+def layer_norm_s8_kernel(
+    x,  # int8 [rows, length]
+    gain,  # float32 [length]
+    offset,  # float32 [length]
+    out,  # int8 [rows, length]
+    rows,
+    length,
+    scale,  # float64 as bits, as eps
+    eps,
+    tile_rows: tl.constexpr,
+    tile_columns: tl.constexpr,
+):
+    """One program normalises whole rows."""
+    row = sets.own_rows(tile_rows)
+    total, squares = sets.sums(x, row, rows, length, tile_rows, tile_columns)
+    c = sets.factor(squares * length - total * total, length, scale, eps)
+    for start in range(0, length, tile_columns):
+        column = start + tl.arange(0, tile_columns).to(tl.int64)
+        t = sets.normalised(sets.load(x, row, column, rows, length), total, length, c)
+        weight = tl.load(gain + column, mask=column < length, other=0.0)[None, :]
+        shift = tl.load(offset + column, mask=column < length, other=0.0)[None, :]
+        sets.store(out, row, column, rows, length, saturate(t * weight + shift, -128.0, 127.0))
+
+
+def plan(
+    x: Tensor,
+    gain: Tensor,
+    offset: Tensor,
+    scale: float,
+    eps: float,
+    *,
+    out: Tensor,
+    config: Config | None = None,
+    capability: Capability = (0, 0),
+) -> tuple[Launch, ...]:
+    """The launches of one call; arguments as of :func:`layer_norm_s8`, all of them dense.
+
+    Args:
+        capability: of the device that will run it, for the heuristic.
+    """
+    if not out.numel():
+        return ()
+    length, rows = gain.numel(), x.numel() // gain.numel()
+    config = config or heuristic(rows, length, capability)
+    return (
+        Launch(
+            layer_norm_s8_kernel,
+            {
+                "x": x,
+                "gain": gain,
+                "offset": offset,
+                "out": out,
+                "rows": rows,
+                "length": length,
+                "scale": sets.bits(scale),
+                "eps": sets.bits(eps),
+            },
+            config.constants(),
+            (triton.cdiv(rows, config.rows),),
+            config.warps,
+        ),
+    )
+
+
+def layer_norm_s8(
+    x: Tensor,
+    gain: Tensor,
+    offset: Tensor,
+    scale: float,
+    eps: float,
+    *,
+    out: Tensor | None = None,
+    config: Config | None = None,
+) -> Tensor:
+    """Launch the kernel; arguments as of ``torch.ops.edgekit.layer_norm_s8``.
+
+    Args:
+        x: int8 [..., *gain.shape].
+        gain: float32, ``gamma / sy``; its shape says which trailing dimensions are one set, of fewer than 2^24 values.
+        offset: float32 of the same shape, ``beta / sy``.
+        scale: sx.
+        eps: of the float layer.
+        out: int8, dense, of the shape of ``x``; allocated where it is not given.
+        config: launch configuration; the heuristic's where it is not given.
+    """
+    x, gain, offset = x.contiguous(), gain.contiguous(), offset.contiguous()
+    out = torch.empty_like(x) if out is None else out
+    run(plan(x, gain, offset, scale, eps, out=out, config=config, capability=capability_of(x)))
+    return out
