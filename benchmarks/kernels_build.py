@@ -45,7 +45,6 @@ class Timed:
         self._c = ctypes.CDLL(str(library))
         self._c.timing_kernel.restype = ctypes.c_char_p
         self._c.timing_samples.restype = ctypes.c_size_t
-        self._c.timing_limit.restype = ctypes.c_double
 
     def set(self, samples: int, seconds: float, evicted: int) -> None:
         """How many samples, for how long at most, and how much is written to empty the caches before a cold one."""
@@ -66,8 +65,13 @@ class Timed:
 
     def limit(self, instruction: str) -> float:
         """Multiply-accumulates a second of an instruction that this processor has."""
-        rate: float = self._c.timing_limit(instruction.encode())
+        rate: float = self.operators.instruction_rate(instruction)
         return rate
+
+    def instructions(self) -> dict[str, str]:
+        """What each tier of this processor multiplies bytes with."""
+        rows = self.operators.instructions()
+        return {row["isa"]: row["name"] for row in rows if row["available"] and row["operands"] == "int8"}
 
     def copy(self, size: int) -> dict[str, list[float]]:
         """Seconds of a copy of ``size`` bytes."""

@@ -28,9 +28,6 @@ from edgekit.ops.spec import Result, results
 RESULTS = Path(__file__).parent / "results"
 EVICTED = 128 << 20  # bytes: more than the caches of one core and what it shares
 
-# What a tier multiplies with. The plain tier is held against the best of the machine.
-INSTRUCTION = {"avx2": "vpmaddwd", "avx512vnni": "vpdpbusd", "neondot": "sdot"}
-
 # Rows, fan-in and features of 1x1 convolutions and linear layers, as products of matrices.
 PRODUCTS = (
     *((3136, 64, 64), (3136, 64, 256), (784, 512, 128), (196, 1024, 256), (49, 2048, 512), (1, 2048, 1000)),
@@ -109,15 +106,15 @@ def measured(timed: Timed, spec: OpSpec, kernel: Row, case: Case, options: argpa
         torch.equal(one, want) for one, want in zip(results(got), results(spec.reference(*case.args)), strict=True)
     ):
         return {"status": "wrong: differs from the reference, not timed"}
-    cost, instructions = spec.cost(*case.args), limits(timed)
-    before = {name: timed.limit(name) for name in instructions}
+    cost, instructions = spec.cost(*case.args), timed.instructions()
+    before = {name: timed.limit(name) for name in instructions.values()}
     timed.set(options.samples, options.seconds, EVICTED)
     run(timed, spec, kernel["isa"], case)
     taken = timed.samples()
     copied = timed.copy(max(cost.bytes // 2, 64))
-    after = {name: timed.limit(name) for name in instructions}
-    limit = {name: max(before[name], after[name]) for name in instructions}
-    own = INSTRUCTION.get(kernel["isa"], max(limit, key=lambda name: limit[name], default=""))
+    limit = {name: max(rate, timed.limit(name)) for name, rate in before.items()}
+    # The plain tier is held against the best of the machine.
+    own = instructions.get(kernel["isa"], max(limit, key=lambda name: limit[name], default=""))
     row: Row = {
         "status": "ok",
         "macs": cost.macs,
@@ -148,11 +145,6 @@ def run(timed: Timed, spec: OpSpec, isa: str, case: Case) -> Result:
     into = tuple(one.numpy() for one in out) if isinstance(out, tuple) else out.numpy()
     getattr(timed.operators, spec.name)(*views, out=into, isa=isa)
     return out
-
-
-def limits(timed: Timed) -> list[str]:
-    """The instructions that this processor has and this program can time."""
-    return [name for isa, name in INSTRUCTION.items() if isa in timed.operators.isa_flags()]
 
 
 def line(row: Row) -> str:
@@ -197,7 +189,7 @@ def main() -> int:
         print(f"nothing was measured: {error}")
         return 0
     os.sched_setaffinity(0, [options.core])
-    rates = {name: timed.limit(name) / 1e9 for name in limits(timed)}
+    rates = {name: timed.limit(name) / 1e9 for name in timed.instructions().values()}
     said = ", ".join(f"{name} {rate:.0f} GMAC/s" for name, rate in rates.items())
     print(
         f"{machine['cpu']}, fingerprint {machine['fingerprint']}, limits of core {options.core}: {said or 'none known'}"

@@ -31,6 +31,8 @@ FLOAT: dict[str, Callable[..., Tensor]] = {
     "quantize_s8": lambda x, scale, *_: x / scale.reshape(-1, *[1] * (x.dim() - 1)),
     "dequantize": lambda x, scale, *_: x * scale,
     "fake_quantize": lambda x, scale, *_: x / scale.reshape(-1, *[1] * (x.dim() - 1)),
+    "fake_quantize_backward": lambda gradient, x, *_: torch.where(x.abs() < 1, gradient, 0.0),
+    "group_scores": lambda weight, axis: weight.movedim(axis, 0).flatten(1).square().sum(1),
     "observe": lambda x: x.abs().max(),
     "linear_s8": lambda x, weight, bias, *_: functional.linear(x, weight, bias),
     "conv2d_s8": lambda x, weight, bias, _, *window: functional.conv2d(x, weight, bias, *window[:4]),

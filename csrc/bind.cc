@@ -14,7 +14,9 @@ using namespace pybind11::literals;
 namespace edgekit {
 
 void bind_sequences(py::module_& m);  // bind_sequences.cc
+void bind_products(py::module_& m);   // bind_products.cc
 void bind_engine(py::module_& m);     // bind_engine.cc
+void bind_peak(py::module_& m);       // bind_peak.cc
 
 namespace {
 
@@ -43,6 +45,28 @@ void fake_quantize(const py::array& x, const py::array& scale, Axis axis, int lo
   const Channels by = channels_of(x, scale, axis);
   launch(fake_quantize_args{input<float>(x, "x", shape), by.scale, output<float>(out, shape), by.outer, by.channels,
                             by.inner, limit(lo, hi)},
+         isa);
+}
+
+void fake_quantize_backward(const py::array& gradient, const py::array& x, const py::array& scale, Axis axis, int lo,
+                            int hi, bool learned, const std::vector<py::array>& out, const Tier& isa) {
+  require(out.size() == 2, "out must hold two arrays");
+  py::array of_x = out[0], of_scale = out[1];
+  const Shape shape = shape_of(x);
+  const Channels by = channels_of(x, scale, axis);
+  float* slope = output<float>(of_scale, learned ? shape_of(scale) : Shape{0});
+  launch(fake_quantize_backward_args{input<float>(gradient, "gradient", shape), input<float>(x, "x", shape), by.scale,
+                                     output<float>(of_x, shape), learned ? slope : nullptr, by.outer, by.channels,
+                                     by.inner, limit(lo, hi)},
+         isa);
+}
+
+void group_scores(const py::array& weight, std::int64_t axis, const std::vector<py::array>& out, const Tier& isa) {
+  require(out.size() == 2, "out must hold two arrays");
+  py::array magnitudes = out[0], squares = out[1];
+  const Split by = split(weight, axis);
+  launch(group_scores_args{input<float>(weight, "weight", shape_of(weight)), output<float>(magnitudes, {by.channels}),
+                           output<float>(squares, {by.channels}), by.outer, by.channels, by.inner},
          isa);
 }
 
@@ -300,6 +324,9 @@ PYBIND11_MODULE(_C, m) {
   m.def("quantize_s8", &quantize_s8, x, "scale"_a, axis, lo, hi, kw, out, isa);
   m.def("dequantize", &dequantize, x, "scale"_a, axis, kw, out, isa);
   m.def("fake_quantize", &fake_quantize, x, "scale"_a, axis, lo, hi, kw, out, isa);
+  m.def("fake_quantize_backward", &fake_quantize_backward, "gradient"_a, x, "scale"_a, axis, lo, hi,
+        "of_scale"_a = true, kw, out, isa);
+  m.def("group_scores", &group_scores, "weight"_a, "axis"_a, kw, out, isa);
   m.def("observe", &observe, x, kw, out, isa);
   m.def("linear_s8", &linear_s8, x, "weight"_a, "bias"_a, "multiplier"_a, lo, hi, kw, out, isa);
   m.def("conv2d_s8", &conv2d_s8, x, "weight"_a, "bias"_a, "multiplier"_a, stride, padding, "dilation"_a, "groups"_a, lo,
@@ -317,5 +344,7 @@ PYBIND11_MODULE(_C, m) {
   m.def("kernels", &table, "The rows of csrc/kernels.def, and whether this machine runs each.");
   m.def("isa_flags", &available_isas, "The instruction sets that kernels may use on this machine, the plainest first.");
   bind_sequences(m);
+  bind_products(m);
   bind_engine(m);
+  bind_peak(m);
 }

@@ -74,6 +74,25 @@ struct fake_quantize_args {
   bounds limit;
 };
 
+struct fake_quantize_backward_args {
+  static constexpr const char* op = "fake_quantize_backward";
+  const float* gradient;
+  const float* x;
+  const float* scale;
+  float* of_x;
+  float* of_scale;  // [channels]; null: not asked for
+  std::int64_t outer, channels, inner;
+  bounds limit;
+};
+
+struct group_scores_args {
+  static constexpr const char* op = "group_scores";
+  const float* weight;
+  float* magnitudes;  // [channels]
+  float* squares;     // [channels]
+  std::int64_t outer, channels, inner;
+};
+
 struct linear_s8_args {
   static constexpr const char* op = "linear_s8";
   const std::int8_t* x;       // [rows, fan_in]
@@ -86,6 +105,16 @@ struct linear_s8_args {
   residual added;
   std::uint8_t flip;
   const void* packed;  // of kernels that pack their weights
+};
+
+struct linear_dynamic_args {
+  static constexpr const char* op = "linear_dynamic";
+  const float* x;             // [rows, fan_in]
+  const std::int8_t* weight;  // [features, fan_in]
+  const float* weight_scale;  // [features]
+  const float* bias;          // [features], or null
+  float* out;                 // [rows, features]
+  std::int64_t rows, fan_in, features;
 };
 
 struct conv2d_s8_args {

@@ -19,6 +19,23 @@ struct softmax_s8_args {
   std::uint8_t flip;
 };
 
+// Matrix i of the result is made of matrices of [queries, depth], [keys, depth] and [keys, values], which begin at
+// places[i]; key j of query i is masked by mask[places[...].mask + i * mask_query + j * mask_key].
+struct attention_s8_args {
+  static constexpr const char* op = "attention_s8";
+  struct place {
+    std::int64_t q, k, v, mask;
+  };
+  const std::int8_t *q, *k, *v;
+  const std::int32_t* table;  // [256], by the distance from the largest of the row
+  const std::uint8_t* mask;   // bytes of bool; null where everything takes part
+  const place* places;        // [batch]
+  std::int8_t* out;           // [batch, queries, values]
+  std::int64_t batch, queries, keys, depth, values, mask_query, mask_key;
+  float score_multiplier, multiplier;
+  double softmax_scale;
+};
+
 struct layer_norm_s8_args {
   static constexpr const char* op = "layer_norm_s8";
   const std::int8_t* x;  // [rows, length]

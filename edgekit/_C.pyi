@@ -15,6 +15,12 @@ class _Kernel(TypedDict):
     flags: int
     available: bool
 
+class _Instruction(TypedDict):
+    name: str
+    operands: str
+    isa: str
+    available: bool
+
 class _Port(TypedDict):
     name: str
     dtype: dtype[Any]
@@ -97,6 +103,19 @@ def fake_quantize(
     out: _Array,
     isa: str | None = None,
 ) -> None: ...
+def fake_quantize_backward(
+    gradient: _Array,
+    x: _Array,
+    scale: _Array,
+    axis: int | None = None,
+    lo: int = -128,
+    hi: int = 127,
+    of_scale: bool = True,
+    *,
+    out: tuple[_Array, _Array],
+    isa: str | None = None,
+) -> None: ...
+def group_scores(weight: _Array, axis: int, *, out: tuple[_Array, _Array], isa: str | None = None) -> None: ...
 def observe(x: _Array, *, out: tuple[_Array, _Array, _Array], isa: str | None = None) -> None: ...
 def linear_s8(
     x: _Array,
@@ -219,6 +238,28 @@ def softmax_s8(
     out: _Array,
     isa: str | None = None,
 ) -> None: ...
+def attention_s8(
+    q: _Array,
+    k: _Array,
+    v: _Array,
+    score_multiplier: float,
+    table: _Array,
+    softmax_scale: float,
+    multiplier: float,
+    mask: _Array | None = None,
+    *,
+    out: _Array,
+    isa: str | None = None,
+) -> None: ...
+def linear_dynamic(
+    x: _Array,
+    weight: _Array,
+    weight_scale: _Array,
+    bias: _Array | None = None,
+    *,
+    out: _Array,
+    isa: str | None = None,
+) -> None: ...
 def layer_norm_s8(
     x: _Array, gain: _Array, offset: _Array, scale: float, eps: float, *, out: _Array, isa: str | None = None
 ) -> None: ...
@@ -272,3 +313,5 @@ def lstm_s8(
 def kernels() -> list[_Kernel]: ...
 def plan_layout() -> _Layout: ...
 def isa_flags() -> list[str]: ...
+def instructions() -> list[_Instruction]: ...
+def instruction_rate(name: str) -> float: ...

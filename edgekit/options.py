@@ -329,6 +329,17 @@ class RecoverConfig(TrainConfig):
     distill: DistillConfig | None = None
 
 
+class QatConfig(RecoverConfig):
+    """The training of a fake-quantised graph; with ``distill`` the float graph teaches.
+
+    Attributes:
+        learn_scale: scales are trained with the weights (LSQ, Esser et al. 2020), but those that additions, softmax and
+            recurrent layers need at exact ratios; else all stay as calibrated.
+    """
+
+    learn_scale: bool = False
+
+
 class PruneConfig(Section):
     """Structured pruning. One of ``ratio``, ``ratios``, ``target_macs`` and ``target_parameters`` says how much goes.
 

@@ -16,7 +16,16 @@ from edgekit.ops.spec import results
 
 ROOT = Path(__file__).parent.parent
 NAMES = {spec.name for spec in OPS}
-MULTIPLY = {"linear_s8", "conv2d_s8", "conv_transpose2d_s8", "matmul_s8", "gru_s8", "lstm_s8"}
+MULTIPLY = {
+    "linear_s8",
+    "conv2d_s8",
+    "conv_transpose2d_s8",
+    "matmul_s8",
+    "gru_s8",
+    "lstm_s8",
+    "attention_s8",
+    "linear_dynamic",
+}
 CPP = {(spec.name, tier) for spec in OPS for tier in spec.tiers if tier != "triton"}
 ROW = re.compile(r"^EDGEKIT_KERNEL\((\w+),\s+(\w+),\s+(\w+),\s+([\w |]+)\)$", re.MULTILINE)
 
@@ -98,8 +107,12 @@ def test_isa_flags_agree_with_the_kernel_of_the_operating_system() -> None:
     assert ("avx512vnni" in native.isa_flags()) == vnni
 
 
+SHARED = {"__init__", "launch", "requant", "sums", "batches", "depthwise", "epilogue", "pixels", "tiles"}
+SHARED |= {"broadcast", "recurrent", "rows"}
+
+
 def test_every_triton_kernel_belongs_to_a_listed_tier() -> None:
-    files = {path.stem for path in (ROOT / "kernels").glob("*.py")} - {"__init__", "launch", "requant"}
+    files = {path.stem for path in (ROOT / "kernels").glob("*.py")} - SHARED
     assert files == {spec.name for spec in OPS if "triton" in spec.tiers}
     for name in files:
         assert re.search(rf"^def {name}\($", (ROOT / "kernels" / f"{name}.py").read_text(), re.MULTILINE)

@@ -111,6 +111,8 @@ void multiplications(const Kernel& kernel, Sweep sweep);
 void sums(const Kernel& kernel, Sweep sweep);
 void tables(const Kernel& kernel, Sweep sweep);
 void quantisations(const Kernel& kernel, Sweep sweep);
+void fake_quantisations(const Kernel& kernel, Sweep sweep);
+void fake_quantisation_gradients(const Kernel& kernel, Sweep sweep);
 void softmaxes(const Kernel& kernel, Sweep sweep);
 void layer_norms(const Kernel& kernel, Sweep sweep);
 void rms_norms(const Kernel& kernel, Sweep sweep);

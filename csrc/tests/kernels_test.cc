@@ -27,6 +27,8 @@ Check check_of(const std::string& op) {
   if (op == "sum_s8") return sums;
   if (op == "lut_s8") return tables;
   if (op == "quantize_s8") return quantisations;
+  if (op == "fake_quantize") return fake_quantisations;
+  if (op == "fake_quantize_backward") return fake_quantisation_gradients;
   if (op == "softmax_s8") return softmaxes;
   if (op == "layer_norm_s8") return layer_norms;
   if (op == "rms_norm_s8") return rms_norms;

@@ -11,6 +11,7 @@ import torch
 
 from edgekit.ops import (
     add_s8,
+    attention_s8,
     avg_pool_s8,
     composite,
     conv2d_s8,
@@ -18,10 +19,13 @@ from edgekit.ops import (
     dequantize,
     dispatch,
     fake_quantize,
+    fake_quantize_backward,
     group_norm_s8,
+    group_scores,
     gru_s8,
     l2_norm_s8,
     layer_norm_s8,
+    linear_dynamic,
     linear_s8,
     lstm_s8,
     lut_s8,
@@ -42,8 +46,11 @@ OPS = (
     quantize_s8.OP,
     dequantize.OP,
     fake_quantize.OP,
+    fake_quantize_backward.OP,
     observe.OP,
+    group_scores.OP,
     linear_s8.OP,
+    linear_dynamic.OP,
     conv2d_s8.OP,
     conv_transpose2d_s8.OP,
     matmul_s8.OP,
@@ -54,6 +61,7 @@ OPS = (
     avg_pool_s8.OP,
     max_pool_s8.OP,
     softmax_s8.OP,
+    attention_s8.OP,
     layer_norm_s8.OP,
     rms_norm_s8.OP,
     l2_norm_s8.OP,
@@ -74,7 +82,11 @@ def _register(spec: OpSpec) -> None:
 
 for _spec in OPS:
     _register(_spec)
-torch.library.register_autograd(
-    "edgekit::fake_quantize", fake_quantize.backward, setup_context=fake_quantize.setup_context, lib=_library
-)
+for _differentiable in (fake_quantize, fake_quantize_backward):
+    torch.library.register_autograd(
+        f"edgekit::{_differentiable.OP.name}",
+        _differentiable.backward,
+        setup_context=_differentiable.setup_context,
+        lib=_library,
+    )
 composite.register(_library)

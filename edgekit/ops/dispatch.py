@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -25,7 +26,10 @@ from edgekit.ops.spec import OpSpec, Result
 REFERENCE = "reference"
 TRITON = "triton"
 
+Configure = Callable[[OpSpec, tuple[Any, ...]], Any]
+
 _forced: ContextVar[str | None] = ContextVar("edgekit_forced_tier", default=None)
+_configure: ContextVar[Configure | None] = ContextVar("edgekit_configure", default=None)
 _strict: ContextVar[bool] = ContextVar("edgekit_strict", default=False)
 _said: set[str] = set()
 
@@ -60,6 +64,66 @@ def strict() -> Iterator[None]:
         _strict.reset(token)
 
 
+@contextmanager
+def configured(configure: Configure) -> Iterator[None]:
+    """Ask for the launch configuration of every Triton kernel.
+
+    Args:
+        configure: gets the operator and its arguments; gives a ``Config`` of its kernel file, or None for the
+            heuristic's.
+    """
+    token = _configure.set(configure)
+    try:
+        yield
+    finally:
+        _configure.reset(token)
+
+
+@dataclass(frozen=True)
+class Tier:
+    """One implementation of an operator, and what becomes of it on this machine.
+
+    Attributes:
+        name: ``reference``, an ISA, or ``triton``.
+        device: of the tensors that it takes: ``cpu``, ``cuda``, or ``any`` for the reference.
+        available: whether this machine can run it.
+        chosen: whether calls on that device go to it. A kernel that does not take a call leaves it to the ``ref`` tier.
+        reason: why it is chosen or not, in a sentence without its end.
+    """
+
+    name: str
+    device: str
+    available: bool
+    chosen: bool
+    reason: str
+
+
+def explain(spec: OpSpec) -> tuple[Tier, ...]:
+    """Every tier of ``spec``, the reference first: which of them runs here, and why not the others."""
+    refusals = {tier: _refusal(spec, tier) for tier in spec.tiers}
+    taken = {"cuda" if tier == TRITON else "cpu": tier for tier, refusal in refusals.items() if refusal is None}
+    found = []
+    for tier, refusal in refusals.items():
+        device = "cuda" if tier == TRITON else "cpu"
+        if refusal is not None:
+            reason = f"{refusal.what} {refusal.why}".strip().rstrip(".")
+        else:
+            reason = f"what {device} tensors go to" if taken[device] == tier else f"{taken[device]} is preferred"
+        found.append(Tier(tier, device, refusal is None, taken.get(device) == tier, reason))
+    return (_explain_reference(spec, taken), *found)
+
+
+def _explain_reference(spec: OpSpec, taken: Mapping[str, str]) -> Tier:
+    kinds = [device for device in ("cpu", "cuda") if device not in taken and not (device == "cuda" and _has_gpu(spec))]
+    reason = f"there is nothing else for {' and '.join(kinds)} tensors" if kinds else "the meaning, never made fast"
+    return Tier(REFERENCE, "any", True, bool(kinds), reason)
+
+
+def _has_gpu(spec: OpSpec) -> bool:
+    """Whether a Triton kernel runs where there is a CUDA device."""
+    return _missing_triton(spec) is None
+
+
 def available(spec: OpSpec) -> tuple[str, ...]:
     """The tiers of ``spec`` that this machine can run, the reference first."""
     return (REFERENCE, *(tier for tier in spec.tiers if _refusal(spec, tier) is None))
@@ -71,7 +135,7 @@ def kernel(spec: OpSpec, device: str) -> Callable[..., Result]:
     def call(*args: Any) -> Result:
         forced = _forced.get()
         if forced is not None:
-            return _run_forced(spec, forced, args)
+            return run(spec, forced, args)
         refusal = _missing_native(spec) if device == "cpu" else _missing_triton(spec)
         if refusal is not None:
             _fall_back(refusal)
@@ -81,14 +145,31 @@ def kernel(spec: OpSpec, device: str) -> Callable[..., Result]:
     return call
 
 
-def _run_forced(spec: OpSpec, tier: str, args: tuple[Any, ...]) -> Result:
+def require(spec: OpSpec, tier: str) -> None:
+    """Refuse a tier that the operator does not have, or that this machine cannot run.
+
+    Raises:
+        UsageError, MissingDependency: as :func:`run`.
+    """
     if tier == REFERENCE:
-        return _run_reference(spec, args)
+        return
     if tier not in spec.tiers:
         raise UsageError(f"{spec.name} has no tier {tier}.", fix=f"It has {', '.join((REFERENCE, *spec.tiers))}.")
     refusal = _refusal(spec, tier)
     if refusal is not None:
         raise refusal
+
+
+def run(spec: OpSpec, tier: str, args: tuple[Any, ...]) -> Result:
+    """Run a call on one tier, without torch's dispatcher in between.
+
+    Raises:
+        UsageError: the operator has no such tier, or refuses the arguments.
+        MissingDependency: this machine cannot run the tier.
+    """
+    require(spec, tier)
+    if tier == REFERENCE:
+        return _run_reference(spec, args)
     return _run_triton(spec, args) if tier == TRITON else _run_native(spec, args, isa=tier)
 
 
@@ -108,7 +189,10 @@ def _run_native(spec: OpSpec, args: tuple[Any, ...], isa: str | None = None) -> 
 
 def _run_triton(spec: OpSpec, args: tuple[Any, ...]) -> Result:
     launcher = getattr(import_module(f"edgekit.kernels.{spec.name}"), spec.name)
-    result: Result = launcher(*args, out=spec.shape(*args))
+    configure = _configure.get()
+    config = configure(spec, args) if configure is not None else None
+    options = {} if config is None else {"config": config}
+    result: Result = launcher(*args, out=spec.shape(*args), **options)
     return result
 
 

@@ -29,20 +29,17 @@ def shape(x: Tensor, scale: Tensor, axis: int | None = None, lo: int = -128, hi:
 
 
 def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001
-    """Keep what the gradient needs: the mask depends on ``x`` and ``scale`` alone."""
-    x, scale, ctx.axis, ctx.lo, ctx.hi = inputs
+    """Keep what the gradient needs: it depends on ``x`` and ``scale`` alone."""
+    x, scale, *ctx.options = inputs
     ctx.save_for_backward(x, scale)
 
 
 def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-    """Straight through where the rounded quotient lies within the bounds, 0 outside and for NaN; none for the scale.
-
-    Source: Bengio et al., "Estimating or propagating gradients through stochastic neurons", 2013.
-    """
+    """Of ``x``, and of a scale that is learned: :mod:`edgekit.ops.fake_quantize_backward`."""
     x, scale = ctx.saved_tensors
-    steps = (x / numerics.along(scale, ctx.axis, x.dim())).round()
-    inside = (steps >= ctx.lo) & (steps <= ctx.hi)
-    return torch.where(inside, gradient, torch.zeros_like(gradient)), None, None, None, None
+    learned = ctx.needs_input_grad[1]
+    of_x, of_scale = torch.ops.edgekit.fake_quantize_backward(gradient, x, scale, *ctx.options, learned)
+    return of_x, of_scale if learned else None, None, None, None
 
 
 def cases() -> Iterator[Case]:
@@ -62,4 +59,5 @@ OP = OpSpec(
     shape=shape,
     cases=cases,
     cost=cost,
+    tiers=("ref", "avx2", "avx512vnni", "neondot", "triton"),
 )

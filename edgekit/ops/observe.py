@@ -75,5 +75,5 @@ OP = OpSpec(
     shape=shape,
     cases=cases,
     cost=cost,
-    tiers=("ref", "avx2"),
+    tiers=("ref", "avx2", "triton"),
 )

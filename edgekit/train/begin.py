@@ -12,8 +12,8 @@ import torch
 from edgekit.data import Split
 from edgekit.errors import DataError, UsageError
 from edgekit.graph import Graph
-from edgekit.options import DistillConfig, RecoverConfig, TrainConfig
-from edgekit.train import checkpoint, distributed, placement, precision
+from edgekit.options import DistillConfig, QatConfig, RecoverConfig, TrainConfig
+from edgekit.train import checkpoint, distributed, placement, precision, step_sizes
 from edgekit.train.distill import lesson
 from edgekit.train.distributed import Workers
 from edgekit.train.losses import Loss
@@ -45,6 +45,11 @@ class Assignment:
         """The options of distillation, where it is asked for."""
         return self.config.distill if isinstance(self.config, RecoverConfig) else None
 
+    @property
+    def learns_scale(self) -> bool:
+        """Whether scales are trained, too."""
+        return isinstance(self.config, QatConfig) and self.config.learn_scale
+
     def check(self, place: torch.device) -> None:
         """Refuse what cannot be carried out.
 
@@ -57,6 +62,8 @@ class Assignment:
             raise UsageError("early stop watches validation items, and there are none.", fix="Give `validation`.")
         if (self.distill is None) != (self.teacher is None):
             raise UsageError("distillation needs both the option `distill` and a `teacher`.", fix="Give both or none.")
+        if self.learns_scale and not step_sizes.paths(self.graph):
+            raise UsageError("`learn_scale` finds no scale that may be learned.", fix="Quantise the graph first.")
         precision.check(self.config.precision, place, self.graph)
 
     def identity(self, workers: Workers) -> str:
@@ -103,7 +110,10 @@ def begin(assignment: Assignment, workers: Workers) -> Training:
     config, place, distill = assignment.config, workers.place, assignment.distill
     graph = placement.move(assignment.graph.copy().eval(), place)
     scaler, order = precision.scaler(config.precision, place), np.random.default_rng(assignment.seed)
-    state = State(graph, optimizer(graph, config), scaler, order)
+    scales = step_sizes.learn(graph) if assignment.learns_scale else []
+    trained = optimizer(graph, config, scales)
+    step_sizes.keep_positive(trained, scales)
+    state = State(graph, trained, scaler, order)
     if distill is None or assignment.teacher is None:
         return Training(assignment, state, view(graph).train(), assignment.objective.loss, workers)
     loss = lesson(assignment.teacher, assignment.graph, assignment.objective, distill, place).loss

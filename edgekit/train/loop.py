@@ -15,7 +15,7 @@ from edgekit.errors import DataError
 from edgekit.graph import Graph
 from edgekit.options import TrainConfig
 from edgekit.train import checkpoint as checkpoints
-from edgekit.train import placement, precision
+from edgekit.train import placement, precision, step_sizes
 from edgekit.train.batches import Batch, batches, starts
 from edgekit.train.begin import Assignment, Penalty, Training, begin, session
 from edgekit.train.objectives import CLASSIFICATION, Objective
@@ -46,7 +46,7 @@ def train(
     Args:
         graph: a float or fake-quantised graph.
         split: training items with their targets.
-        config: what to do; a ``RecoverConfig`` may ask for distillation.
+        config: what to do; a ``RecoverConfig`` may ask for distillation, a ``QatConfig`` for learned scales.
         seed: of the order of items, of augmentation and of dropout.
         objective: whose loss is minimised; a mean over items.
         validation: items whose loss is reported after every epoch, and which early stop watches.
@@ -152,4 +152,4 @@ def _result(run: Training, ended: str) -> TrainResult:
         state.set_weights(state.best)
     series = (tuple(state.losses), tuple(state.validation_losses), tuple(state.learning_rates))
     report = TrainReport(*series, best, ended, run.config.precision, run.workers.count)
-    return TrainResult(placement.move(state.graph, placement.CPU), report)
+    return TrainResult(placement.move(step_sizes.settle(state.graph), placement.CPU), report)
