@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgekit.debug import compare as compare
     from edgekit.debug import diagnose as diagnose
     from edgekit.debug import explain as explain
+    from edgekit.export import export_kernels as export_kernels
     from edgekit.export import export_native as export_native
     from edgekit.export import export_onnx as export_onnx
     from edgekit.fuse.lower import lower as lower
@@ -37,6 +38,7 @@ _HOME = {
     "debug": "edgekit",
     "diagnose": "edgekit.debug",
     "explain": "edgekit.debug",
+    "export_kernels": "edgekit.export",
     "export_native": "edgekit.export",
     "export_onnx": "edgekit.export",
     "load": "edgekit.runtime",

@@ -6,16 +6,16 @@ inside it.
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from edgekit import __version__
+from edgekit.answer import Document, Json, document, emit
 from edgekit.errors import EXIT_BUG, EdgekitError, GateError, Interrupted, UsageError
+from edgekit.kernel_cli import kernels
 
 app = typer.Typer(
     name="edgekit",
@@ -27,15 +27,14 @@ app = typer.Typer(
 )
 recipes = typer.Typer(help="List, show and describe recipes.", no_args_is_help=True)
 app.add_typer(recipes, name="recipe")
+app.add_typer(kernels, name="kernels")
 
 RecipeArgument = Annotated[str, typer.Argument(help="A recipe that ships, or a YAML file.")]
 GraphArgument = Annotated[Path, typer.Argument(help="A graph saved as .safetensors.")]
 ArtefactArgument = Annotated[Path, typer.Argument(help="A saved graph or an .onnx file.")]
 Data = Annotated[str, typer.Option(help="The data to run on: a recipe, or an .npz with the array x.")]
 Samples = Annotated[int, typer.Option(help="How many items.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 Output = Annotated[Path, typer.Option("-o", "--out", help="The file to write.")]
-Document = Annotated[Path | None, typer.Option("-o", "--out", help="Also write the JSON document here.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed; the recipe's own by default.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a value of the recipe.")]
 Threads = Annotated[int, typer.Option(help="Threads of one inference.")]
@@ -66,7 +65,7 @@ def run(
         raise Interrupted(
             "interrupted.", fix=f"`edgekit run {recipe} -o {out} --resume` goes on with what is done."
         ) from error
-    _emit(content, as_json, lambda: _summary(content, out))
+    emit(content, as_json, lambda: _summary(content, out))
 
 
 @app.command()
@@ -86,7 +85,7 @@ def train(recipe: RecipeArgument, out: Output, overrides: Set = None, seed: Seed
     result.graph.save(out)
     task, measured = job.objective.to_json(), job.measure(predict(result.graph))
     content = {"file": str(out), "task": task, **measured, **result.report.to_json()}
-    _emit(content, as_json, lambda: f"{out}: {_quality(measured, task)}")
+    emit(content, as_json, lambda: f"{out}: {_quality(measured, task)}")
 
 
 @app.command()
@@ -135,7 +134,7 @@ def prune(
     found = result.report
     macs, parameters = (found.macs_before, found.macs_after), (found.parameters_before, found.parameters_after)
     text = "{}: {:,} MACs became {:,}, {:,} parameters {:,}".format(out, *macs, *parameters)
-    _emit({"file": str(out), **found.to_json()}, as_json, lambda: text)
+    emit({"file": str(out), **found.to_json()}, as_json, lambda: text)
 
 
 @app.command()
@@ -181,7 +180,7 @@ def quantize(
         result.graph.save(target)
         found = result.report.to_json()
         text = f"{target}: {len(result.report.scales)} scales from {result.report.samples} samples"
-    _emit({"file": str(target), **found}, as_json, lambda: text)
+    emit({"file": str(target), **found}, as_json, lambda: text)
 
 
 @app.command()
@@ -209,7 +208,7 @@ def export(
         shapes = {name: [int(size) for size in sizes.split("x")] for name, sizes in _pairs(shape)}
         plan = export_native(Graph.load(graph), out, shapes or None, states=dict(_pairs(state)), seed=seed)
         text = f"{out}: {plan.bytes:,} bytes, arena {plan.arena_bytes:,} (least {plan.least_bytes:,}), {plan.validated}"
-        _emit(plan.to_json(), as_json, lambda: text)
+        emit(plan.to_json(), as_json, lambda: text)
         return
     if shape or state:
         raise UsageError("--shape and --state belong to --target native.")
@@ -217,7 +216,7 @@ def export(
     found = report.validation
     text = f"{out}: opset {report.opset}, {report.bytes:,} bytes"
     difference = f"largest difference {found.max_difference:g} from {found.reference} ({found.validated})"
-    _emit(report.to_json(), as_json, lambda: f"{text}, {difference}")
+    emit(report.to_json(), as_json, lambda: f"{text}, {difference}")
 
 
 @app.command()
@@ -239,8 +238,8 @@ def bench(
     other = runtime.load(against, threads=threads) if against else None
     runner = runtime.load(artefact, threads=threads)
     result = measure(runner, seed=seed, warmup=warmup, min_samples=samples, min_seconds=seconds, against=other)
-    _document(result.to_json(), out)
-    _emit(result.to_json(), as_json, lambda: str(result))
+    document(result.to_json(), out)
+    emit(result.to_json(), as_json, lambda: str(result))
 
 
 @app.command()
@@ -258,8 +257,8 @@ def data(
     sizes = (options.calibration_samples, base)
     found = data_.load(loaded.data, loaded.seed, *sizes, task=loaded.task, allow_few=options.allow_few)
     content = data_.describe(found)
-    _document(content, out)
-    _emit(content, as_json, lambda: show(content))
+    document(content, out)
+    emit(content, as_json, lambda: show(content))
 
 
 @app.command()
@@ -268,8 +267,8 @@ def inspect(artefact: ArtefactArgument, out: Document = None, as_json: Json = Fa
     from edgekit import inspection
 
     content, text = inspection.inspect(artefact)
-    _document(content, out)
-    _emit(content, as_json, lambda: text)
+    document(content, out)
+    emit(content, as_json, lambda: text)
 
 
 @app.command()
@@ -285,8 +284,8 @@ def explain(
     from edgekit.options import QuantConfig
 
     found = ask(Graph.load(graph), QuantConfig(keep_float=tuple(keep_float or ())))
-    _document(found.to_json(), out)
-    _emit(found.to_json(), as_json, lambda: str(found))
+    document(found.to_json(), out)
+    emit(found.to_json(), as_json, lambda: str(found))
 
 
 @app.command()
@@ -308,8 +307,8 @@ def diagnose(
 
     items = preflight.held_out_items(data, samples, seed)
     found = examine(Graph.load(graph), items, Graph.load(reference) if reference else None)
-    _document(found.to_json(), out)
-    _emit(found.to_json(), as_json, lambda: str(found))
+    document(found.to_json(), out)
+    emit(found.to_json(), as_json, lambda: str(found))
 
 
 @app.command()
@@ -328,8 +327,8 @@ def compare(
     from edgekit.debug import compare as measure
 
     found = measure(a, b, preflight.held_out_items(data, samples, seed), layers=layers)
-    _document(found.to_json(), out)
-    _emit(found.to_json(), as_json, lambda: str(found))
+    document(found.to_json(), out)
+    emit(found.to_json(), as_json, lambda: str(found))
 
 
 @app.command()
@@ -343,8 +342,8 @@ def doctor(
     from edgekit.errors import UnsupportedError
 
     found = doctor_.examine(root)
-    _document(found.to_json(), out)
-    _emit(found.to_json(), as_json, lambda: str(found))
+    document(found.to_json(), out)
+    emit(found.to_json(), as_json, lambda: str(found))
     if not found.ok:
         raise typer.Exit(UnsupportedError.exit_code)
 
@@ -364,7 +363,7 @@ def report(
     path = source / "results.json" if source.is_dir() else source
     page = out or path.with_name("report.html")
     disk.write_file(page, render(results.read(path)).encode())
-    _emit({"file": str(page)}, as_json, lambda: str(page))
+    emit({"file": str(page)}, as_json, lambda: str(page))
 
 
 @recipes.command("list")
@@ -373,7 +372,7 @@ def recipe_list(as_json: Json = False) -> None:
     from edgekit import recipe
 
     names = recipe.shipped()
-    _emit(names, as_json, lambda: "\n".join(names))
+    emit(names, as_json, lambda: "\n".join(names))
 
 
 @recipes.command("show")
@@ -382,7 +381,7 @@ def recipe_show(recipe: RecipeArgument, overrides: Set = None, as_json: Json = F
     from edgekit import recipe as recipes_
 
     loaded = recipes_.load(recipe, overrides or ())
-    _emit(loaded.model_dump(mode="json"), as_json, lambda: recipes_.dump(loaded).rstrip())
+    emit(loaded.model_dump(mode="json"), as_json, lambda: recipes_.dump(loaded).rstrip())
 
 
 @recipes.command("schema")
@@ -390,7 +389,7 @@ def recipe_schema() -> None:
     """The JSON Schema of recipes, for editors."""
     from edgekit import recipe
 
-    _emit(recipe.schema(), True, str)
+    emit(recipe.schema(), True, str)
 
 
 def _version(wanted: bool) -> None:
@@ -434,17 +433,6 @@ def _writable(out: Path) -> None:
         raise UsageError(
             f"{out} cannot be written: {'it is a directory' if out.is_dir() else f'{out.parent} is no directory'}."
         )
-
-
-def _document(content: object, out: Path | None) -> None:
-    if out is not None:
-        from edgekit import disk, journal
-
-        disk.write_file(out, journal.encode(content))
-
-
-def _emit(content: object, as_json: bool, text: Callable[[], str]) -> None:
-    typer.echo(json.dumps(content, indent=1, sort_keys=True) if as_json else text())
 
 
 def _quality(measured: dict[str, Any], task: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ ORDER = (
     "__init__ errors",
     "callable device disk progress strictyaml targets userfile",
     "options journal sqnr",
-    "recipe data models kernels",
+    "answer recipe data models kernels",
     "ops",
     "graph recipes",
     "train",
@@ -29,7 +29,7 @@ ORDER = (
     "preflight inspection",
     "stages results",
     "pipeline",
-    "doctor",
+    "doctor kernel_cli",
     "cli",
     "__main__",
 )

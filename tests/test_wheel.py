@@ -34,7 +34,7 @@ def test_the_wheel_holds_packages_kernels_extension_and_data(wheel: Path) -> Non
     data = {
         p.relative_to(ROOT).as_posix()
         for p in (ROOT / "edgekit").rglob("*")
-        if p.suffix in (".yaml", ".j2", ".css", ".toml")
+        if p.suffix in (".yaml", ".j2", ".css", ".toml", ".c", ".h")
     }
     assert sources | kernels | data | {"edgekit/py.typed", "edgekit/_C.pyi"} <= names
     assert any(name.startswith("edgekit/_C.") and name.endswith(".so") for name in names)

@@ -5,20 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 
+from torch import Tensor
+from triton_memory_sweeps import SWEEPS as MEMORY_SWEEPS
+from triton_product_sweeps import SWEEPS as PRODUCT_SWEEPS
+from triton_sizes import sizes
+
+from edgekit.ops import fake_quantize_backward as gradients
 from edgekit.ops import linear_s8, samples
 from edgekit.ops.spec import Case
-
-TAILS = (1, 2, 3, 5, 7, 15, 16, 17, 31, 32, 33, 61, 64, 65, 127, 128, 129)
-SHAPES = 200
-
-
-def sizes(count: int, choose: random.Random) -> Iterator[tuple[int, ...]]:
-    """Two hundred times ``count`` sizes."""
-    for i in range(SHAPES):
-        if i < 2 * len(TAILS):
-            yield tuple(TAILS[(i + 5 * j) % len(TAILS)] for j in range(count))
-        else:
-            yield tuple(choose.choice([0, *TAILS[:-4]]) for _ in range(count))
 
 
 def linear() -> Iterator[Case]:
@@ -38,4 +32,45 @@ def quantize() -> Iterator[Case]:
         yield Case(f"{tuple(x.shape)} on {axis}", (x, scale, axis))
 
 
-SWEEPS: dict[str, Callable[[], Iterator[Case]]] = {"linear_s8": linear, "quantize_s8": quantize}
+def few_channels() -> Iterator[tuple[Tensor, int]]:
+    """Three dimensions and an axis of two channels at most, each of which is a program of its own."""
+    choose = random.Random(3)
+    for shape in sizes(3, choose):
+        axis, small = choose.choice([0, 1, -1]), [size % 20 for size in shape]
+        small[axis] %= 3
+        yield samples.f32(*small, spread=3), axis
+
+
+def fake_quantize_backward() -> Iterator[Case]:
+    """Per tensor and along each axis, a third without the gradient of the scale."""
+    choose = random.Random(4)
+    for x, axis in few_channels():
+        along = choose.choice([None, axis])
+        scale = samples.positive(1 if along is None else x.shape[axis], middle=0.03)
+        bounds = choose.choice([-128, -127, 0]), choose.choice([127, 60]), choose.randrange(3) > 0
+        yield gradients.case(f"{tuple(x.shape)} on {along}", x, scale, along, *bounds)
+
+
+def observe() -> Iterator[Case]:
+    """Lengths up to several programs, at ranges from the least to the largest."""
+    choose = random.Random(5)
+    for a, b in sizes(2, choose):
+        yield Case(f"{a}x{b}", (samples.f32(a, b % 20, spread=2.0 ** choose.randrange(-140, 124)),))
+
+
+def group_scores() -> Iterator[Case]:
+    """Three dimensions, a few channels along each axis."""
+    for x, axis in few_channels():
+        yield Case(f"{tuple(x.shape)} on {axis}", (x, axis))
+
+
+SWEEPS: dict[str, Callable[[], Iterator[Case]]] = {
+    **MEMORY_SWEEPS,
+    **PRODUCT_SWEEPS,
+    "linear_s8": linear,
+    "quantize_s8": quantize,
+    "fake_quantize": quantize,
+    "fake_quantize_backward": fake_quantize_backward,
+    "observe": observe,
+    "group_scores": group_scores,
+}

@@ -1,4 +1,7 @@
-"""Writing artefacts, each run and compared before it appears: :func:`export_onnx` and :func:`export_native`."""
+"""Writing artefacts, each run and compared before it appears: :func:`export_onnx` and :func:`export_native`.
+
+:func:`export_kernels` writes kernels for devices that are elsewhere, and says what it could not check.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,17 @@ from edgekit.export import qdq
 from edgekit.export.lint import lint
 from edgekit.export.native import NativeReport, export_native
 from edgekit.export.onnx import to_onnx
+from edgekit.export.triton_aot import KernelReport, export_kernels
 from edgekit.export.validate import Validation, generated_inputs, validate
 from edgekit.graph import Graph, capture, cost, edit, kinds, patterns
 from edgekit.graph.explicit import ATTENTION
 from edgekit.sqnr import sqnr_db
 from edgekit.targets import OnnxTarget, onnx_target
 
-__all__ = ["ExportReport", "NativeReport", "Validation", "export_native", "export_onnx", "sqnr_db"]
+__all__ = [
+    "ExportReport", "KernelReport", "NativeReport", "Validation",
+    "export_kernels", "export_native", "export_onnx", "sqnr_db",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
