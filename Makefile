@@ -15,9 +15,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 NATIVE := $(wildcard csrc/*.cc csrc/*.h csrc/*.def csrc/cpu/*.cc csrc/cpu/*.h csrc/include/*.h \
 	csrc/engine/*.cc csrc/engine/*.h csrc/engine/*.def csrc/compile_flags.txt)
 CLANG_FORMAT_FILES := $(filter %.cc %.h,$(NATIVE)) $(wildcard csrc/include/*.hpp csrc/tests/*.cc csrc/tests/*.h \
-	csrc/fuzz/*.cc csrc/examples/*/*.c csrc/examples/*/*.cc benchmarks/native/*)
+	csrc/fuzz/*.cc csrc/examples/*/*.c csrc/examples/*/*.cc benchmarks/native/* \
+	edgekit/export/triton_aot/runtime/*.[ch])
 
-.PHONY: demo test test-all lint format install native native-aarch64 sanitize fuzz clean
+.PHONY: demo test test-all lint format install native native-aarch64 sanitize fuzz gpu clean
 
 demo: install
 	$(BIN)/edgekit run digits -o runs/demo --fresh
@@ -78,6 +79,12 @@ fuzz:
 	cmake -S csrc -B build/fuzz -DCMAKE_CXX_COMPILER=clang++ -DEDGEKIT_FUZZ=ON -DEDGEKIT_SANITIZE=address,undefined -DEDGEKIT_COVERAGE=ON
 	cmake --build build/fuzz -j 2 --target fuzz_plan write_plans
 	csrc/fuzz/run build/fuzz $(FUZZ_SECONDS)
+
+# On a machine with a GPU, with its own Python, torch and Triton: tests on the device, compute-sanitizer where it is there,
+# benchmarks, JSON in benchmarks/results/. Nothing is installed and nothing fetched; it takes less than nine minutes.
+GPU_PYTHON ?= python3
+gpu:
+	$(GPU_PYTHON) benchmarks/gpu_check.py
 
 clean:
 	rm -rf build dist *.egg-info edgekit/_C.*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis

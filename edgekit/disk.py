@@ -54,6 +54,16 @@ def write_file(path: Path, data: bytes) -> None:
             _discard(temp)
 
 
+def make_directory(path: Path) -> None:
+    """Make a directory and those above it, where they are not there.
+
+    Raises:
+        OutputError: the path is a file, or a directory above it cannot be written.
+    """
+    with _explained(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
 @contextmanager
 def commit(final: Path, key: str) -> Iterator[Path]:
     """Yield an empty directory that becomes ``final``, whole, when the block ends without an error.

@@ -136,6 +136,12 @@ class ExportMismatch(GateError):
     code = "EK5001"
 
 
+class KernelMismatch(GateError):
+    """A kernel does not compute what its reference does."""
+
+    code = "EK5002"
+
+
 class IntegrityError(EdgekitError):
     """A file is not what its recorded hash says."""
 

@@ -29,12 +29,20 @@ def find(file: str, name: str, base: Path | None, error: Kind) -> tuple[Any, str
         error: there is no such file or object, or the file fails; names the line.
     """
     path = (base or Path()) / file
-    module = _import(path, error)
+    return member(load(path, error), name, error), f"{path}: {name}"
+
+
+def member(module: ModuleType, name: str, error: Kind) -> Any:
+    """The object of that name in a file that was loaded.
+
+    Raises:
+        error: there is none; names those there are.
+    """
     if not hasattr(module, name):
         found = [found for found in vars(module) if not found.startswith("_")]
         close = did_you_mean(name, found)
-        raise error(f"{path} has no object {name!r}.{close}", f"It defines: {', '.join(found[:12])}.")
-    return getattr(module, name), f"{path}: {name}"
+        raise error(f"{module.__file__} has no object {name!r}.{close}", f"It defines: {', '.join(found[:12])}.")
+    return getattr(module, name)
 
 
 def call(function: Callable[..., Any], what: str, error: Kind, fix: str, *args: Any, **kwargs: Any) -> Any:
@@ -67,8 +75,12 @@ def digest(file: str, base: Path | None, args: Mapping[str, Any]) -> str:
     return hashlib.sha256(((base or Path()) / file).read_bytes() + repr(sorted(args.items())).encode()).hexdigest()
 
 
-def _import(path: Path, error: Kind) -> ModuleType:
-    """Run a file as a module of its own; torch finds the source lines of its classes through ``sys.modules``."""
+def load(path: Path, error: Kind) -> ModuleType:
+    """Run a file as a module of its own; torch finds the source lines of its classes through ``sys.modules``.
+
+    Raises:
+        error: there is no such file, or it fails; names the line.
+    """
     if not path.is_file():
         raise error(f"There is no file {path}.", "A relative path starts at the recipe's folder.")
     name = f"edgekit_user_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"

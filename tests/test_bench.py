@@ -283,10 +283,10 @@ def test_too_few_pairs_have_no_interval() -> None:
 
 def test_the_rank_of_the_interval_is_the_sign_tests() -> None:
     scipy_stats = pytest.importorskip("scipy.stats")
-    from edgekit.bench.statistics import _sign_rank
+    from edgekit.bench.statistics import sign_rank
 
     for n in (1, 10, 11, 12, 100, 1000, 5001):
-        rank = _sign_rank(n, 0.001)
+        rank = sign_rank(n, 0.001)
         below = -1 if rank is None else rank
         assert scipy_stats.binom.cdf(below, n, 0.5) <= 0.0005 < scipy_stats.binom.cdf(below + 1, n, 0.5)
 

@@ -86,11 +86,13 @@ def interleave(
     min_seconds: float = 0.0,
     max_seconds: float = 60.0,
     window: AbstractContextManager[Any] | None = None,
+    before_each: Callable[[], Any] | None = None,
     now: Now = time.perf_counter_ns,
 ) -> dict[str, Samples]:
     """Times several functions in turn, A B A B, so that sample i of one stands beside sample i of the others.
 
-    The arguments mean the same as in :func:`measure`; ``min_samples`` holds for each function.
+    The arguments mean the same as in :func:`measure`; ``min_samples`` holds for each function, and ``before_each`` is
+    called before every timed call, outside its time: to empty the caches.
     """
     if not fns:
         return {}
@@ -100,6 +102,8 @@ def interleave(
         start = stop = now()
         while not _enough(len(next(iter(taken.values()))), stop - start, min_samples, min_seconds, max_seconds):
             for name, fn in fns.items():
+                if before_each is not None:
+                    before_each()
                 before = now()
                 fn()
                 stop = now()

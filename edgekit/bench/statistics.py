@@ -243,7 +243,7 @@ def compare(own_ns: Sequence[int], other_ns: Sequence[int], thresholds: Threshol
     true median is binomial. Pairing takes out what drifts in both.
     """
     pairs = np.sort(np.asarray(other_ns, dtype=np.float64) / np.maximum(np.asarray(own_ns, dtype=np.float64), 1.0))
-    rank, bound = _sign_rank(len(pairs), 1 - thresholds.confidence), 1 + thresholds.indifference
+    rank, bound = sign_rank(len(pairs), 1 - thresholds.confidence), 1 + thresholds.indifference
     low, high = (float(pairs[rank]), float(pairs[-1 - rank])) if rank is not None else (0.0, math.inf)
     word: Literal["faster", "slower", "ambiguous"] = "ambiguous"
     if low > bound or high < 1 / bound:
@@ -251,8 +251,11 @@ def compare(own_ns: Sequence[int], other_ns: Sequence[int], thresholds: Threshol
     return Speedup(float(np.median(pairs)), low, high, word, len(pairs), thresholds.confidence)
 
 
-def _sign_rank(n: int, alpha: float) -> int | None:
-    """Largest k with P(Binomial(n, 1/2) <= k) <= alpha / 2; None where even k = 0 is too likely."""
+def sign_rank(n: int, alpha: float) -> int | None:
+    """Largest k with P(Binomial(n, 1/2) <= k) <= alpha / 2; None where even k = 0 is too likely.
+
+    Of n sorted samples, those at k and at -1 - k enclose the median with probability 1 - alpha at least.
+    """
     tail, log_half = 0.0, n * math.log(0.5)
     for k in range(n // 2 + 1):
         tail += math.exp(math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) + log_half)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from edgekit.debug.tables import table
 from edgekit.errors import UsageError
+
+if TYPE_CHECKING:
+    from edgekit.ops.dispatch import Tier
 
 _HEADER = ("tensor", "operator", "held", "scale", "carried by", "why")
 
@@ -45,11 +49,14 @@ class Explanation:
         form: ``float``, ``quantised`` or ``integer``: which kind of graph was explained.
         tensors: in the order in which they are computed.
         int8_macs: share of the multiply-accumulates that are done in INT8; None for a net without any.
+        tiers: of an integer graph, the implementations of each operator in it: which one runs here, and why not the
+            others. ``carried_by`` of a tensor names its operator.
     """
 
     form: str
     tensors: tuple[Placement, ...]
     int8_macs: float | None
+    tiers: Mapping[str, tuple[Tier, ...]] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Placement:
         """The tensor of this name.
@@ -64,13 +71,22 @@ class Explanation:
 
     def to_json(self) -> dict[str, Any]:
         """The explanation as plain JSON values."""
-        return {"form": self.form, "int8_macs": self.int8_macs, "tensors": [asdict(tensor) for tensor in self.tensors]}
+        tiers = {name: [asdict(tier) for tier in found] for name, found in self.tiers.items()}
+        tensors = [asdict(tensor) for tensor in self.tensors]
+        return {"form": self.form, "int8_macs": self.int8_macs, "tensors": tensors, "tiers": tiers}
 
     def __str__(self) -> str:
         lines = table(_HEADER, [_row(tensor) for tensor in self.tensors])
         count = sum(tensor.held == "int8" for tensor in self.tensors)
         share = "" if self.int8_macs is None else f"; {self.int8_macs:.1%} of the multiply-accumulates in INT8"
-        return "\n".join([*lines, f"{count} of {len(self.tensors)} tensors in INT8{share}"])
+        return "\n".join([*lines, f"{count} of {len(self.tensors)} tensors in INT8{share}", *self._tiers()])
+
+    def _tiers(self) -> Iterator[str]:
+        """A line for each operator: what runs it, and why not the others."""
+        for name, found in self.tiers.items():
+            used = " and ".join(tier.name for tier in found if tier.chosen)
+            others = (f"not {tier.name}: {tier.reason}" for tier in found if not tier.chosen and tier.device != "any")
+            yield "; ".join([f"{name} runs on {used}", *others])
 
 
 def _row(tensor: Placement) -> tuple[str, ...]:

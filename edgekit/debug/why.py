@@ -13,9 +13,12 @@ from edgekit.debug import view
 from edgekit.debug.placement import Explanation, Placement
 from edgekit.debug.reasons import tensors
 from edgekit.debug.view import View
+from edgekit.errors import UsageError, did_you_mean
 from edgekit.fuse import lower
 from edgekit.fuse.work import DEQUANTIZE
 from edgekit.graph import Graph, cost, edit, kinds, notes, patterns
+from edgekit.ops import OPS, OpSpec, dispatch
+from edgekit.ops.dispatch import Tier
 from edgekit.options import QuantConfig
 from edgekit.quant import prepare
 from edgekit.runtime import Layer, NativeRunner
@@ -25,29 +28,54 @@ from edgekit.runtime import Layer, NativeRunner
 def explain(graph: Graph, config: QuantConfig | None = None) -> Explanation: ...
 @overload
 def explain(graph: NativeRunner) -> tuple[Layer, ...]: ...
-def explain(graph: Graph | NativeRunner, config: QuantConfig | None = None) -> Explanation | tuple[Layer, ...]:
+@overload
+def explain(graph: OpSpec | str) -> tuple[Tier, ...]: ...
+def explain(
+    graph: Graph | NativeRunner | OpSpec | str, config: QuantConfig | None = None
+) -> Explanation | tuple[Layer, ...] | tuple[Tier, ...]:
     """Say of a loaded plan which kernel runs each operation; of a graph's tensors where each is held, and why.
 
-    For a graph: of every tensor whether it is held in INT8, at which scale, what carries it, and why.
+    For a graph: of every tensor whether it is held in INT8, at which scale, what carries it, and why; for an integer
+    graph also which implementation of each operator runs here in torch, and why not the others. For an operator, such
+    as "linear_s8": the latter alone.
 
     Args:
-        graph: in float, where the answer is what :func:`edgekit.quantize` would do; quantised; or integer; or a plan.
+        graph: in float, where the answer is what :func:`edgekit.quantize` would do; quantised; or integer; or a plan;
+            or an operator or its name.
         config: of the quantisation of a float graph: what is kept in float.
 
     Raises:
         NumericsError: for a layer whose sums int32 does not hold, with its source line.
         OperatorError: for a quantised graph that cannot be lowered.
+        UsageError: for a name that no operator has.
     """
+    if isinstance(graph, (OpSpec, str)):
+        return dispatch.explain(graph if isinstance(graph, OpSpec) else _operator(graph))
     if isinstance(graph, NativeRunner):
         return graph.explain()
     if any(is_int8(node) for node in edit.calls(graph.module)):
-        return Explanation("integer", tuple(map(_integer, filter(_is_tensor, graph.nodes))), _integer_macs(graph))
+        placements = tuple(map(_integer, filter(_is_tensor, graph.nodes)))
+        return Explanation("integer", placements, _integer_macs(graph), _tiers(graph))
     if patterns.cells(graph):
         found, carried = view.of_quantised(graph), carriers(lower(graph))
         return Explanation("quantised", tuple(tensors(found, carried)), _macs(found))
     prepared = prepare(graph)
     found = view.of_float(prepared, config.keep_float if config else ())
     return Explanation("float", (*tensors(found, {}), *_folded(graph, prepared)), _macs(found))
+
+
+def _operator(name: str) -> OpSpec:
+    specs = {spec.name: spec for spec in OPS}
+    if name not in specs:
+        raise UsageError(f"there is no operator {name!r}.{did_you_mean(name, specs)}", fix="`edgekit.ops.OPS` has all.")
+    return specs[name]
+
+
+def _tiers(graph: Graph) -> dict[str, tuple[Tier, ...]]:
+    """By operator, as ``carried_by`` names it, in the order of the graph."""
+    specs = {f"edgekit.{spec.name}": spec for spec in OPS}
+    names = dict.fromkeys(edit.operator_name(node) for node in edit.calls(graph.module))
+    return {name: dispatch.explain(specs[name]) for name in names if name in specs}
 
 
 def is_int8(node: fx.Node) -> bool:
