@@ -24,6 +24,7 @@ Only ``taylor``, ``hessian`` and ``activation`` need data.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -101,16 +102,22 @@ def _at_places(
         return _of_indices(mean_magnitudes(graph, _needed(importance, data)).get, _sum)
     if importance == "taylor":
         sums = summed_gradients(graph, _needed(importance, data), _needed(importance, loss))
-        return _of_indices(_over(sums, Tensor.sum), lambda numbers: _sum(numbers).abs())
+        return _of_indices(_over(sums, _plain_sum), lambda numbers: _sum(numbers).abs())
     if importance == "hessian":
-        squares = squared_gradients(graph, _needed(importance, data), _needed(importance, loss))
-        return _of_indices(_over(squares, Tensor.sum), lambda numbers: _sum(numbers) / 2)
-    weights = {name: p.detach().cpu() for name, p in graph.named_parameters() if p.dim() > 1}
-    if importance == "batch_norm":
-        return _either(groups, _of_indices(_batch_norm_scales(graph).get, _sum), _of_norms(weights, 2))
+        seconds = squared_gradients(graph, _needed(importance, data), _needed(importance, loss))
+        return _of_indices(_over(seconds, _plain_sum), lambda numbers: _sum(numbers) / 2)
+    weights = {name: p.detach().float() for name, p in graph.named_parameters() if p.dim() > 1}
+    if importance == "fpgm":
+        return _of_distances(weights)
+    magnitudes, squares = (_over(weights, partial(_group_scores, power=power)) for power in (1, 2))
+    if importance == "l1":
+        return _of_indices(magnitudes, _sum)
     if importance == "lamp":
-        return _of_norms(weights, 2, _shares)
-    return _of_distances(weights) if importance == "fpgm" else _of_norms(weights, {"l1": 1, "l2": 2}[importance])
+        return _of_indices(squares, lambda numbers: _shares(_sum(numbers)))
+    norms = _of_indices(squares, lambda numbers: _sum(numbers).sqrt())
+    if importance == "batch_norm":
+        return _either(groups, _of_indices(_batch_norm_scales(graph).get, _sum), norms)
+    return norms
 
 
 def _needed(importance: str, value: Needed | None) -> Needed:
@@ -135,33 +142,27 @@ def _of_indices(numbers: Numbers, score: Callable[[Tensor], Tensor]) -> Scores:
     return at
 
 
-def _over(values: Mapping[str, Tensor], reduce: Callable[[Tensor, list[int]], Tensor]) -> Numbers:
+def _over(values: Mapping[str, Tensor], reduce: Callable[[Tensor, int], Tensor]) -> Numbers:
     """Each tensor reduced over all of its dimensions but the one asked for."""
+    return lambda place: reduce(values[place[0]], place[1]) if place[0] in values else None
 
-    def numbers(place: Place) -> Tensor | None:
-        value = values.get(place[0])
-        return None if value is None else reduce(value, [d for d in range(value.dim()) if d != place[1]])
 
-    return numbers
+def _plain_sum(values: Tensor, dim: int) -> Tensor:
+    return values.sum([d for d in range(values.dim()) if d != dim])
+
+
+def _group_scores(values: Tensor, dim: int, power: int) -> Tensor:
+    found: Tensor = torch.ops.edgekit.group_scores(values, dim)[power - 1]
+    return found.double().cpu()
 
 
 def _sum(numbers: Tensor) -> Tensor:
     return numbers.sum(1)
 
 
-def _of_norms(weights: Mapping[str, Tensor], power: int, score: Callable[[Tensor], Tensor] = lambda x: x) -> Scores:
-    """``score`` of the norm of each channel: the norm of the norms of its indices."""
-
-    def norm(values: Tensor, dims: list[int] | int) -> Tensor:
-        found: Tensor = torch.linalg.vector_norm(values, power, dims, dtype=torch.float64)
-        return found
-
-    return _of_indices(_over(weights, norm), lambda numbers: score(norm(numbers, 1)))
-
-
-def _shares(norms: Tensor) -> Tensor:
+def _shares(squares: Tensor) -> Tensor:
     """Squares divided by the sum of all that are not smaller."""
-    squares, order = (norms**2).sort()
+    squares, order = squares.sort()
     not_smaller = squares.flip(0).cumsum(0).flip(0)
     result = torch.zeros_like(squares)
     result[order] = squares / not_smaller.clamp(min=TINY)
@@ -175,7 +176,7 @@ def _of_distances(weights: Mapping[str, Tensor]) -> Scores:
         path, dim = group.places[column]
         if path not in weights:
             return None
-        slices = weights[path].double().movedim(dim, 0)[torch.from_numpy(group.indices[column])]
+        slices = weights[path].double().cpu().movedim(dim, 0)[torch.from_numpy(group.indices[column])]
         rows = slices.reshape(len(group), -1)
         return torch.cdist(rows, rows).sum(1)
 
