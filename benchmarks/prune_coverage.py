@@ -1,6 +1,6 @@
 """Which nets can be pruned to half of their channels, here and by Torch-Pruning, and what becomes of them.
 
-    python benchmarks/prune_coverage.py [--only "reg net" swin] [--json benchmarks/results/prune_coverage.json]
+    python benchmarks/prune_coverage.py [--only "reg net" swin] [--json benchmarks/results/prune-coverage.json]
 
 A net passes where, with random weights and a ratio of 0.5, forward, backward, export to ONNX and a run of the file all
 work, the outputs keep their shapes, and both multiply-accumulates and parameters fall by at least 40 %. Everything else
