@@ -122,7 +122,7 @@ def test_the_stub_types_what_the_binding_defines() -> None:
     stub = set(re.findall(r"^def (\w+)\(", (ROOT / "edgekit" / "_C.pyi").read_text(), re.MULTILINE))
     bindings = "".join(path.read_text() for path in (ROOT / "csrc").glob("bind*.cc"))
     bound = set(re.findall(r'm\.def\("(\w+)"', bindings))
-    assert stub == bound == NAMES | {"kernels", "isa_flags", "plan_layout"}
+    assert stub == bound == NAMES | {"kernels", "isa_flags", "plan_layout", "instructions", "instruction_rate"}
 
 
 def test_importing_the_kernels_does_not_import_triton() -> None:

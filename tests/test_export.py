@@ -314,6 +314,19 @@ def test_float_files_compute_what_the_module_does(name: str) -> None:
         np.testing.assert_allclose(got, want.numpy(), rtol=2e-5, atol=2e-5)
 
 
+def test_attention_without_heads_is_written_in_steps(tmp_path: Path) -> None:
+    """ONNX has attention for four dimensions alone."""
+    model = Written(
+        lambda s, x: s.head((s.q(x) @ s.k(x).mT).softmax(-1) @ x),
+        q=nn.Linear(6, 8),
+        k=nn.Linear(6, 8),
+        head=nn.Linear(6, 3),
+    )
+    graph = ek.capture(model.eval(), torch.randn(2, 5, 6))
+    assert any("scaled_dot_product" in str(node.target) for node in graph.nodes)
+    assert not ek.export_onnx(graph, tmp_path / "model.onnx").validation.failure
+
+
 def test_a_module_with_example_inputs_will_do(tmp_path: Path) -> None:
     model, x = build(nn.Sequential(nn.Linear(4, 3))), items((4,), 5)
     report = ek.export_onnx(model, tmp_path / "m.onnx", "tensorrt-10", example_inputs=x)

@@ -26,7 +26,7 @@ from edgekit.export.onnx import to_onnx
 from edgekit.export.triton_aot import KernelReport, export_kernels
 from edgekit.export.validate import Validation, generated_inputs, validate
 from edgekit.graph import Graph, capture, cost, edit, kinds, patterns
-from edgekit.graph.explicit import ATTENTION
+from edgekit.graph.explicit import ATTENTION, write_out_attention
 from edgekit.sqnr import sqnr_db
 from edgekit.targets import OnnxTarget, onnx_target
 
@@ -80,7 +80,7 @@ def export_onnx(
     """
     row, path = onnx_target(target), Path(path)
     source = graph if isinstance(graph, Graph) else capture(graph, example_inputs)
-    source = source.copy().eval()
+    source = write_out_attention(source, flat_only=True)
     quantised = bool(patterns.cells(source))
     placed = qdq.place(source, row) if quantised else source
     model = to_onnx(placed, row)

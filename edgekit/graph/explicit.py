@@ -20,10 +20,16 @@ aten, own = torch.ops.aten, torch.ops.edgekit
 ATTENTION = aten.scaled_dot_product_attention.default
 
 
-def write_out_attention(graph: Graph) -> Graph:
-    """A copy of ``graph`` with every attention in steps, unless :func:`why_not_written_out` has a reason."""
+def write_out_attention(graph: Graph, flat_only: bool = False) -> Graph:
+    """A copy of ``graph`` with every attention in steps, unless :func:`why_not_written_out` has a reason.
+
+    Args:
+        graph: a canonical graph.
+        flat_only: those alone that have no dimension of heads, which ONNX has no attention for.
+    """
     graph = graph.copy().eval()
     found = [n for n in edit.calls(graph.module) if n.target is ATTENTION and not why_not_written_out(graph, n)]
+    found = [n for n in found if not flat_only or len(graph.shape(n)) != 4]
     for node in found:
         notes.take_apart(node, partial(_write_out, graph, node))
     return graph.refresh() if found else graph
