@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,26 @@ torch.set_num_threads(1)  # two test processes with two threads each wait for ea
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the same for the processes that tests start
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # before anything imports triton
+
+
+# Files whose tests share something that takes long to make: each goes to one process.
+TOGETHER = {
+    "test_cli", "test_cmake", "test_coverage", "test_distributed", "test_pipeline", "test_report", "test_runtime",
+    "test_tasks", "test_triton_aot", "test_triton_aot_launcher", "test_triton_aot_plugins", "test_wheel",
+}  # fmt: skip
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """For `-n 2`: hand out the tests of these files at once, those of all others one by one."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class FilesTogether(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = Path(nodeid.partition("::")[0]).stem
+            return file.replace("_launcher", "").replace("_plugins", "") if file in TOGETHER else nodeid
+
+    return FilesTogether(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

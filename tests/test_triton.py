@@ -17,7 +17,7 @@ pytest.importorskip("triton")
 pytestmark = pytest.mark.usefixtures("poisoned_empty")
 
 TRITON = [spec for spec in OPS if "triton" in spec.tiers]
-SHARE = 5  # of each sweep, every fifth shape runs by default: interpreted, the whole takes a minute for some operators
+SHARE = 10  # of each sweep, every tenth shape runs by default: interpreted, the whole takes a minute for some operators
 
 
 def size(args: tuple[Any, ...]) -> int:
