@@ -303,8 +303,6 @@ def test_products_are_held_against_the_vendors(gpu_benchmarks: tuple[Any, Any]) 
 
 def test_convolutions_are_held_against_float16(gpu_benchmarks: tuple[Any, Any]) -> None:
     gpu, cases = gpu_benchmarks
-    if "triton" not in SPECS["conv2d_s8"].tiers:
-        pytest.skip("conv2d_s8 has no Triton kernel")
     row = measured(gpu, cases.convolution(SPECS["conv2d_s8"], (8, 6, 16, 3, 1)))
     assert (row["status"], row["goal"]) == ("ok", "cuDNN float16")
 
