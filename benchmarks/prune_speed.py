@@ -25,12 +25,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from kernels_build import NoCompiler, build
 from ratios import Ratio, against_best
 from torch import fx
 
 import edgekit as ek
 from edgekit import device, disk
+from edgekit.bench.kernels import peak
 from edgekit.graph import Graph, cost, edit
 from edgekit.models import MODELS, example
 from edgekit.runtime import Runner
@@ -40,7 +40,6 @@ GOAL = 0.9  # of what is possible
 DEPTHWISE = {"mobilenet_v2", "mobilenet_v1", "ds_cnn"}
 NOTHING = 1.1  # times faster: a layer below that gains nothing
 VALUE_BYTES = {"float": 4, "int8": 1}
-INSTRUCTIONS = {"avx512vnni": "vpdpbusd", "avx2": "vpmaddwd", "neondot": "sdot"}
 
 
 @dataclass(frozen=True)
@@ -83,14 +82,12 @@ class Row:
     layers: list[tuple[str, float, float, float]]
 
 
-@cache
 def products_per_second(kind: str) -> float:
-    """Of this core: the instruction of the best INT8 tier, or a product of large float matrices."""
-    if kind == "int8":
-        timed = build()
-        return max(timed.limit(name) for isa, name in INSTRUCTIONS.items() if isa in timed.operators.isa_flags())
-    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
-    return 1024**3 / min(seconds(lambda: torch.mm(a, b)) for _ in range(5))
+    """Of this core: its fastest instruction on such operands."""
+    rate = peak.best(peak.of_device("cpu"), "cpu", {"int8": "int8", "float": "float32"}[kind])
+    if rate is None:
+        raise SystemExit(f"nothing was measured: no limit of {kind} products is known here")
+    return rate
 
 
 @cache
@@ -203,10 +200,6 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    try:
-        build()
-    except NoCompiler as error:
-        raise SystemExit(f"nothing was measured: {error}") from error
     os.sched_setaffinity(0, [options.core])
     print(
         f"{'net':14} {'runtime':18} {'ms':>8} {'pruned':>8} {'fewer x':>7} {'possible':>9} {'speed-up':>9} {'share':>7}"

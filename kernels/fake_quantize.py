@@ -11,8 +11,7 @@ import triton.language as tl
 from torch import Tensor
 
 from edgekit.kernels.launch import Capability, Launch, capability_of, run
-from edgekit.kernels.quantize_s8 import Config, heuristic
-from edgekit.kernels.requant import saturate
+from edgekit.kernels.quantize_s8 import Config, heuristic, launches, quotients
 
 __all__ = ["Config", "fake_quantize", "heuristic", "plan"]
 
@@ -31,14 +30,7 @@ def fake_quantize_kernel(
     block: tl.constexpr,
 ):
     """One program rounds ``block`` neighbours."""
-    offsets = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
-    mask = offsets < elements
-    values = tl.load(x + offsets, mask=mask, other=0.0)
-    if per_channel:
-        steps = tl.load(scale + offsets // channel_stride % channels, mask=mask, other=1.0)
-    else:
-        steps = tl.load(scale) + tl.zeros_like(values)
-    q = saturate(tl.div_rn(values, steps), lo, hi)
+    offsets, mask, q, steps = quotients(x, scale, elements, channels, channel_stride, lo, hi, per_channel, block)
     tl.store(out + offsets, q.to(tl.float32) * steps, mask=mask)
 
 
@@ -58,28 +50,9 @@ def plan(
     Args:
         capability: of the device that will run it, for the heuristic.
     """
-    elements = x.numel()
-    if not elements:
+    if not x.numel():
         return ()
-    config = config or heuristic(elements, capability)
-    return (
-        Launch(
-            fake_quantize_kernel,
-            {
-                "x": x,
-                "scale": scale,
-                "out": out,
-                "elements": elements,
-                "channels": scale.numel(),
-                "channel_stride": 1 if axis is None else x.stride(axis),
-                "lo": float(lo),
-                "hi": float(hi),
-            },
-            {"per_channel": axis is not None, "block": config.block},
-            (triton.cdiv(elements, config.block),),
-            config.warps,
-        ),
-    )
+    return launches(fake_quantize_kernel, x, scale, axis, lo, hi, out, config or heuristic(x.numel(), capability))
 
 
 def fake_quantize(

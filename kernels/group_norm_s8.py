@@ -72,27 +72,10 @@ def plan(
     rows, channels = x.shape[0] * groups, x.shape[1] // groups
     length = x.numel() // rows
     config = config or heuristic(rows, length, capability)
-    return (
-        Launch(
-            group_norm_s8_kernel,
-            {
-                "x": x,
-                "gain": gain,
-                "offset": offset,
-                "out": out,
-                "rows": rows,
-                "length": length,
-                "groups": groups,
-                "channels": channels,
-                "positions": length // channels,
-                "scale": sets.bits(scale),
-                "eps": sets.bits(eps),
-            },
-            config.constants(),
-            (triton.cdiv(rows, config.rows),),
-            config.warps,
-        ),
-    )
+    tensors = {"x": x, "gain": gain, "offset": offset, "out": out}
+    sizes = {"groups": groups, "channels": channels, "positions": length // channels}
+    values = {**sizes, "scale": sets.bits(scale), "eps": sets.bits(eps)}
+    return sets.launches(group_norm_s8_kernel, tensors, rows, length, values, config)
 
 
 def group_norm_s8(

@@ -63,23 +63,8 @@ def plan(
         return ()
     length, rows = x.shape[-1], x.numel() // x.shape[-1]
     config = config or heuristic(rows, length, capability)
-    return (
-        Launch(
-            l2_norm_s8_kernel,
-            {
-                "x": x,
-                "out": out,
-                "rows": rows,
-                "length": length,
-                "scale": sets.bits(scale),
-                "output_scale": output_scale,
-                "eps": sets.bits(eps),
-            },
-            config.constants(),
-            (triton.cdiv(rows, config.rows),),
-            config.warps,
-        ),
-    )
+    values = {"scale": sets.bits(scale), "output_scale": output_scale, "eps": sets.bits(eps)}
+    return sets.launches(l2_norm_s8_kernel, {"x": x, "out": out}, rows, length, values, config)
 
 
 def l2_norm_s8(

@@ -64,23 +64,9 @@ def plan(
         return ()
     length, rows = gain.numel(), x.numel() // gain.numel()
     config = config or heuristic(rows, length, capability)
-    return (
-        Launch(
-            layer_norm_s8_kernel,
-            {
-                "x": x,
-                "gain": gain,
-                "offset": offset,
-                "out": out,
-                "rows": rows,
-                "length": length,
-                "scale": sets.bits(scale),
-                "eps": sets.bits(eps),
-            },
-            config.constants(),
-            (triton.cdiv(rows, config.rows),),
-            config.warps,
-        ),
+    values = {"scale": sets.bits(scale), "eps": sets.bits(eps)}
+    return sets.launches(
+        layer_norm_s8_kernel, {"x": x, "gain": gain, "offset": offset, "out": out}, rows, length, values, config
     )
 
 

@@ -6,6 +6,7 @@ Bound by memory: 4 bytes in, 1 byte out. The division is correctly rounded, sinc
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import triton
@@ -40,6 +41,19 @@ def heuristic(elements: int, capability: Capability) -> Config:
 
 
 @triton.jit
+def quotients(x, scale, elements, channels, channel_stride, lo, hi, per_channel: tl.constexpr, block: tl.constexpr):
+    """What this program quantises: offsets, which of them exist, int8 values, and the step of each."""
+    offsets = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
+    mask = offsets < elements
+    values = tl.load(x + offsets, mask=mask, other=0.0)
+    if per_channel:
+        steps = tl.load(scale + offsets // channel_stride % channels, mask=mask, other=1.0)
+    else:
+        steps = tl.load(scale) + tl.zeros_like(values)
+    return offsets, mask, saturate(tl.div_rn(values, steps), lo, hi), steps
+
+
+@triton.jit
 def quantize_s8_kernel(
     x,  # float32 [elements]
     scale,  # float32 [channels]
@@ -53,14 +67,20 @@ def quantize_s8_kernel(
     block: tl.constexpr,
 ):
     """One program quantises ``block`` neighbours."""
-    offsets = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
-    mask = offsets < elements
-    values = tl.load(x + offsets, mask=mask, other=0.0)
-    if per_channel:
-        steps = tl.load(scale + offsets // channel_stride % channels, mask=mask, other=1.0)
-    else:
-        steps = tl.load(scale) + tl.zeros_like(values)
-    tl.store(out + offsets, saturate(tl.div_rn(values, steps), lo, hi), mask=mask)
+    offsets, mask, q, _ = quotients(x, scale, elements, channels, channel_stride, lo, hi, per_channel, block)
+    tl.store(out + offsets, q, mask=mask)
+
+
+def launches(
+    kernel: Any, x: Tensor, scale: Tensor, axis: int | None, lo: int, hi: int, out: Tensor, config: Config
+) -> tuple[Launch, ...]:
+    """Of a kernel with the parameters of :func:`quantize_s8_kernel`."""
+    elements = x.numel()
+    arguments: dict[str, Tensor | int | float] = {"x": x, "scale": scale, "out": out, "elements": elements}
+    arguments |= {"channels": scale.numel(), "channel_stride": 1 if axis is None else x.stride(axis)}
+    arguments |= {"lo": float(lo), "hi": float(hi)}
+    constants = {"per_channel": axis is not None, "block": config.block}
+    return (Launch(kernel, arguments, constants, (triton.cdiv(elements, config.block),), config.warps),)
 
 
 def plan(
@@ -79,28 +99,9 @@ def plan(
     Args:
         capability: of the device that will run it, for the heuristic.
     """
-    elements = x.numel()
-    if not elements:
+    if not x.numel():
         return ()
-    config = config or heuristic(elements, capability)
-    return (
-        Launch(
-            quantize_s8_kernel,
-            {
-                "x": x,
-                "scale": scale,
-                "out": out,
-                "elements": elements,
-                "channels": scale.numel(),
-                "channel_stride": 1 if axis is None else x.stride(axis),
-                "lo": float(lo),
-                "hi": float(hi),
-            },
-            {"per_channel": axis is not None, "block": config.block},
-            (triton.cdiv(elements, config.block),),
-            config.warps,
-        ),
-    )
+    return launches(quantize_s8_kernel, x, scale, axis, lo, hi, out, config or heuristic(x.numel(), capability))
 
 
 def quantize_s8(

@@ -62,23 +62,8 @@ def plan(
         return ()
     length, rows = gain.numel(), x.numel() // gain.numel()
     config = config or heuristic(rows, length, capability)
-    return (
-        Launch(
-            rms_norm_s8_kernel,
-            {
-                "x": x,
-                "gain": gain,
-                "out": out,
-                "rows": rows,
-                "length": length,
-                "scale": sets.bits(scale),
-                "eps": sets.bits(eps),
-            },
-            config.constants(),
-            (triton.cdiv(rows, config.rows),),
-            config.warps,
-        ),
-    )
+    values = {"scale": sets.bits(scale), "eps": sets.bits(eps)}
+    return sets.launches(rms_norm_s8_kernel, {"x": x, "gain": gain, "out": out}, rows, length, values, config)
 
 
 def rms_norm_s8(

@@ -8,12 +8,15 @@ nothing overflows. Square root and division in float64 are correctly rounded: ``
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import triton
 import triton.language as tl
+from torch import Tensor
 
-from edgekit.kernels.launch import Capability
+from edgekit.kernels.launch import Capability, Launch
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,21 @@ def heuristic(rows: int, length: int, capability: Capability) -> Config:
     many = rows >= 1024 or capability == (0, 0)
     together = max(1, min(triton.next_power_of_2(rows), 1024 // columns, 64)) if many else 1
     return Config(together, columns, 4 if columns * together > 512 else 1)
+
+
+def launches(
+    kernel: Any,
+    tensors: Mapping[str, Tensor],
+    rows: int,
+    length: int,
+    values: Mapping[str, int | float],
+    config: Config,
+    **constants: bool,
+) -> tuple[Launch, ...]:
+    """Of a kernel whose programs take whole rows: its parameters are tensors, ``rows``, ``length``, values."""
+    arguments = {**tensors, "rows": rows, "length": length, **values}
+    grid = (triton.cdiv(rows, config.rows),)
+    return (Launch(kernel, arguments, {**constants, **config.constants()}, grid, config.warps),)
 
 
 def bits(value: float) -> int:

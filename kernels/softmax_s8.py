@@ -14,7 +14,7 @@ from torch import Tensor
 from edgekit.kernels.broadcast import RANK, collapse, walk
 from edgekit.kernels.launch import Capability, Launch, capability_of, run
 from edgekit.kernels.requant import saturate
-from edgekit.kernels.rows import Config, bits, float64, heuristic, own_rows
+from edgekit.kernels.rows import Config, bits, float64, heuristic, launches, own_rows
 
 __all__ = ["Config", "heuristic", "plan", "softmax_s8"]
 
@@ -103,26 +103,11 @@ def plan(
     if len(layout.sizes) > RANK:
         taken = taken.contiguous()
         layout = collapse(x.shape[:-1], taken.stride()[:-1])
-    return (
-        Launch(
-            softmax_s8_kernel,
-            {
-                "x": x,
-                "table": table,
-                "mask": taken,
-                "out": out,
-                "rows": rows,
-                "length": length,
-                **{f"size_{i}": layout.sizes[i] for i in range(1, RANK)},
-                **{f"mask_stride_{i}": stride for i, stride in enumerate(layout.strides[0])},
-                "mask_stride": taken.stride(-1),
-                "output_scale": bits(output_scale),
-            },
-            {"masked": mask is not None, **config.constants()},
-            (triton.cdiv(rows, config.rows),),
-            config.warps,
-        ),
-    )
+    tensors = {"x": x, "table": table, "mask": taken, "out": out}
+    values = {f"size_{i}": layout.sizes[i] for i in range(1, RANK)}
+    values |= {f"mask_stride_{i}": stride for i, stride in enumerate(layout.strides[0])}
+    values |= {"mask_stride": taken.stride(-1), "output_scale": bits(output_scale)}
+    return launches(softmax_s8_kernel, tensors, rows, length, values, config, masked=mask is not None)
 
 
 def softmax_s8(

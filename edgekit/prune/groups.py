@@ -178,9 +178,8 @@ def _runs(layouts: Sequence[_Layout]) -> dict[int, Runs]:
 def _columns(layouts: Sequence[_Layout], choices: Sequence[int]) -> tuple[tuple[Place, ...], tuple[Indices, ...]]:
     """Places and the indices of the choices there, in the order of the graph."""
     columns = [layout.column(choices) for layout in layouts]
-    at = {ordered: column for layout, column in zip(layouts, columns, strict=True) for ordered in layout.places}
-    ordered = sorted(at)
-    return tuple(place for _, place in ordered), tuple(at[one] for one in ordered)
+    at = {numbered: column for layout, column in zip(layouts, columns, strict=True) for numbered in layout.places}
+    return tuple(place for _, place in sorted(at)), tuple(at[numbered] for numbered in sorted(at))
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from torch import Tensor, fx
 from edgekit.errors import UsageError
 from edgekit.graph import Graph, edit
 from edgekit.graph.cost import CONVOLUTIONS
+from edgekit.prune.groups import Place
 
 Loss = Callable[[Any, Any], Tensor]
 Inputs = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
 Batches = Iterable[tuple[Inputs, Any]]
-Place = tuple[str, int]  # path and dimension of a stored tensor
 
 aten = torch.ops.aten
 
