@@ -452,7 +452,8 @@ class GateConfig(Section):
 class Recipe(Section):
     """One run, from data to report.
 
-    ``quantize: null`` leaves the model in float, for operators that have no integer form.
+    ``quantize: null`` leaves the model in float, for operators that have no integer form. ``qat`` trains what ``quantize``
+    made, with its rounding in the forward pass.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -465,6 +466,7 @@ class Recipe(Section):
     train: TrainConfig
     prune: PruneConfig | None = None
     quantize: QuantConfig | None = QuantConfig()
+    qat: QatConfig | None = None
     export: ExportConfig = ExportConfig()
     bench: BenchConfig = BenchConfig()
     gates: GateConfig = GateConfig()
@@ -472,7 +474,13 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _someone_to_watch(self) -> Recipe:
         recover = self.prune.recover if self.prune else None
-        stops = [section for section in (self.train, recover) if section is not None and section.early_stop]
+        stops = [section for section in (self.train, recover, self.qat) if section is not None and section.early_stop]
         if stops and not self.data.validation_fraction:
             raise ValueError("`early_stop` watches validation items: set `data.validation_fraction`")
+        return self
+
+    @model_validator(mode="after")
+    def _something_to_train(self) -> Recipe:
+        if self.qat is not None and self.quantize is None:
+            raise ValueError("`qat` trains what `quantize` makes: drop `quantize: null`, or `qat`")
         return self

@@ -55,6 +55,8 @@ def run(
                 journal.stage("prune", job.depends("prune"), stages.prune)
             if job.recipe.quantize is not None:
                 journal.stage("quantize", job.depends("quantize"), stages.quantize)
+                if job.recipe.qat is not None:
+                    journal.stage("qat", job.depends("qat"), stages.qat)
                 journal.stage("lower", job.depends("lower"), stages.lower)
             journal.stage("export", job.depends("export"), stages.export)
             journal.stage("bench", job.depends("bench"), stages.bench)

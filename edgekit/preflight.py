@@ -19,7 +19,7 @@ from edgekit.data import Dataset, Split
 from edgekit.data.preprocess import Deployed
 from edgekit.errors import ModelError, RecipeError, did_you_mean
 from edgekit.graph import Graph, capture, save
-from edgekit.options import QuantConfig, Recipe, TaskConfig, UserObject
+from edgekit.options import QuantConfig, Recipe, RecoverConfig, TaskConfig, UserObject
 from edgekit.train import placement, precision
 from edgekit.train.metrics import BATCH, Run, predict
 from edgekit.train.objectives import Objective, Tensors, objective
@@ -65,7 +65,7 @@ class Job:
             section |= {"task": values["task"], "own": self._own_digests()}
         if stage == "quantize":
             section |= {"data": _digest(self.data.calibration)}
-        if stage in ("train", "prune"):
+        if stage in ("train", "prune", "qat"):
             section |= {"device": placement.choose(self.recipe.device).type}
         if stage == "bench":
             section |= {"machine": device.fingerprint()}
@@ -172,16 +172,18 @@ def _check_gates(loaded: Recipe, judge: Objective) -> None:
 
 def _check_training(loaded: Recipe, graph: Graph, place: torch.device) -> None:
     recover = loaded.prune.recover if loaded.prune is not None else None
-    for config in (loaded.train, recover):
-        if config is not None:
-            precision.check(config.precision, place, graph)
     names = [node.name for node in graph.nodes if node.op == "call_function"]
-    for name in recover.distill.features if recover is not None and recover.distill is not None else ():
-        if name not in names:
-            raise RecipeError(
-                f"prune.recover.distill.features: the model has no node {name!r}.{did_you_mean(name, names)}",
-                fix="`edgekit inspect` shows the nodes of a graph that `edgekit train` saved.",
-            )
+    for section, config in (("train", loaded.train), ("prune.recover", recover), ("qat", loaded.qat)):
+        if config is None:
+            continue
+        precision.check(config.precision, place, graph)
+        distill = config.distill if isinstance(config, RecoverConfig) else None
+        for name in distill.features if distill is not None else ():
+            if name not in names:
+                raise RecipeError(
+                    f"{section}.distill.features: the model has no node {name!r}.{did_you_mean(name, names)}",
+                    fix="`edgekit inspect` shows the nodes of a graph that `edgekit train` saved.",
+                )
 
 
 def _try(graph: Graph, dataset: Dataset, judge: Objective, task: TaskConfig) -> None:

@@ -19,6 +19,7 @@ from edgekit.train.metrics import Metric
 SCHEMA = 2
 NO_TENSORRT = "TensorRT runs on an NVIDIA device; build the engine there (engine build not tested on a device)"
 NOT_DEPLOYED = "the golden is the reference for all other artefacts, not one that is deployed"
+TRAINED_ON = "what the training of the quantised graph began with, not one that is deployed"
 
 
 def collect(job: Job, journal: Journal, out: str | Path) -> dict[str, Any]:
@@ -115,24 +116,26 @@ def _variants(journal: Journal) -> list[dict[str, Any]]:
     if journal.has("prune"):
         last, name = "prune", "pruned"
         rows.append(_file_row("pruned", "prune", "pruned.onnx", files, journal))
+    if journal.has("qat"):
+        rows.append(_graph_row("quantised, not trained", "quantize", "quantized.safetensors", TRAINED_ON, journal))
     if journal.has("lower"):
         last, name = "lower", "INT8"
-        rows.append(_golden_row(journal))
+        rows.append(_graph_row("INT8, golden", "lower", "integer.safetensors", NOT_DEPLOYED, journal))
     made = [file for file in files if file.startswith("model.")]
     return rows + [_file_row(f"{name}, {files[file]['target']}", last, file, files, journal) for file in made]
 
 
-def _golden_row(journal: Journal) -> dict[str, Any]:
-    path = journal.path("lower", "integer.safetensors")
+def _graph_row(name: str, stage: str, file: str, why_no_time: str, journal: Journal) -> dict[str, Any]:
+    path = journal.path(stage, file)
     return {
-        "name": "INT8, golden",
-        "stage": "lower",
+        "name": name,
+        "stage": stage,
         "artefact": _relative(journal, path),
-        "runtime": "edgekit integer graph",
+        "runtime": "edgekit integer graph" if stage == "lower" else "edgekit graph",
         "bytes": path.stat().st_size,
-        **{key: journal.metrics("lower")[key] for key in ("macs", "parameters", "metrics", "unmeasured")},
+        **{key: journal.metrics(stage)[key] for key in ("macs", "parameters", "metrics", "unmeasured")},
         "bench": None,
-        "not_measured": NOT_DEPLOYED,
+        "not_measured": why_no_time,
     }
 
 

@@ -48,7 +48,7 @@ def fit(
     Args:
         job: with data, objective and device.
         graph: to begin with; :attr:`Job.graph`, or a pruned one.
-        config: the recipe's ``train`` or ``prune.recover``.
+        config: the recipe's ``train``, ``prune.recover`` or ``qat``.
         seed: of the order of items, of augmentation and of dropout.
         teacher: the graph before compression; it teaches where ``config`` asks for distillation.
         checkpoint: a directory that a killed training goes on from.
@@ -123,10 +123,21 @@ class Stages:
         result.reference.save(folder / "reference.safetensors")
         return result.report.to_json() | self._measured(result.graph)
 
+    def qat(self, folder: Path) -> Metrics:
+        """Train what was quantised, with its rounding in the forward pass: ``quantized.safetensors``."""
+        options, teacher = self._recipe.qat, self._load("train", "float.safetensors")
+        assert options is not None
+        result = self._fit(self._quantised_graph(), options, self._recipe.seed + 2, teacher)
+        result.graph.save(folder / "quantized.safetensors")
+        return result.report.to_json() | self._measured(result.graph)
+
     def lower(self, folder: Path) -> Metrics:
-        """Make the golden, and see what each of its layers lost: ``integer.safetensors``."""
-        quantised = self._load("quantize", "quantized.safetensors")
-        reference = self._load("quantize", "reference.safetensors")
+        """Make the golden, and see what each of its layers lost: ``integer.safetensors``.
+
+        After a training of the quantised graph, what it lost is counted against the same weights in float.
+        """
+        quantised = self._quantised_graph()
+        reference = None if self._journal.has("qat") else self._load("quantize", "reference.safetensors")
         integer = lower(quantised)
         integer.save(folder / "integer.safetensors")
         batches = (part.inputs for part in self._job.data.test.batches(_BATCH))
@@ -142,8 +153,7 @@ class Stages:
         if self._journal.has("prune"):
             baselines["pruned.onnx"] = self._float_graph()
         rows = [self._export_one(folder / file, "onnxruntime", graph) for file, graph in baselines.items()]
-        quantised = self._journal.has("quantize")
-        final = self._load("quantize", "quantized.safetensors") if quantised else self._float_graph()
+        final = self._quantised_graph() if self._journal.has("quantize") else self._float_graph()
         for target in self._recipe.export.targets:
             path = folder / f"model.{target}.onnx"
             try:
@@ -182,6 +192,10 @@ class Stages:
         """The last one in float: pruned and recovered, or as trained."""
         pruned = self._journal.has("prune")
         return self._load("prune", "pruned.safetensors") if pruned else self._load("train", "float.safetensors")
+
+    def _quantised_graph(self) -> Graph:
+        """The last one: trained, or as quantised."""
+        return self._load("qat" if self._journal.has("qat") else "quantize", "quantized.safetensors")
 
     def _test_inputs(self) -> list[Tensor]:
         return [torch.from_numpy(array) for array in self._job.data.test.inputs]

@@ -10,7 +10,9 @@ import numpy as np
 import onnx
 import pytest
 import recipes
+import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 
 import edgekit
 from edgekit import device, disk, pipeline
@@ -264,6 +266,27 @@ def test_recovery_learns_from_the_trained_net_and_training_stops_early(tmp_path:
     assert pruned != (tmp_path / "other/stages/02-prune/pruned.safetensors").read_bytes()
 
 
+def test_a_quantised_net_is_trained_and_that_one_is_exported(tmp_path: Path) -> None:
+    """Scales are learned, the float net teaches; a run that was interrupted on the way ends in the same bytes."""
+    recipe, training = recipes.project(tmp_path), "{epochs: 2, learning_rate: 0.01, learn_scale: true, distill: {}}"
+    overrides = [f"qat={training}", "export.targets=[onnxruntime]"]
+    results = pipeline.run(recipe, tmp_path / "run", overrides=overrides)
+    names = [stage["name"] for stage in results["stages"]]
+    assert names == ["train", "prune", "quantize", "qat", "lower", "export", "bench"]
+    rows = {row["name"]: row for row in results["variants"]}
+    assert list(rows) == ["float", "pruned", "quantised, not trained", "INT8, golden", "INT8, onnxruntime"]
+    assert len(json.loads((tmp_path / "run/stages/04-qat/metrics.json").read_bytes())["losses"]) == 2
+    before, after = (
+        load_file(tmp_path / f"run/stages/{stage}/quantized.safetensors") for stage in ("03-quantize", "04-qat")
+    )
+    scales = [name for name in before if "scale" in name]
+    assert scales and any(not torch.equal(before[name], after[name]) for name in scales)
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run(recipe, tmp_path / "cut", overrides=overrides, progress=Watching("qat", 4))
+    pipeline.run(recipe, tmp_path / "cut", overrides=overrides, resume=True)
+    assert tree(tmp_path / "cut") == tree(tmp_path / "run")
+
+
 def snapshot(root: Path) -> dict[str, bytes | None]:
     return {p.relative_to(root).as_posix(): p.read_bytes() if p.is_file() else None for p in root.rglob("*")}
 
@@ -300,6 +323,13 @@ BAD = {
     "NaN in the data": (spoil_nan, [], DataError, 3, "17"),
     "a label beyond all classes": (spoil_label, [], DataError, 3, "item 5"),
     "NaN in the model": (nothing, ["model={file: net.py, object: spoilt}"], ModelError, 3, "NaN"),
+    "training of what is not quantised": (
+        nothing,
+        ["quantize=null", "qat={epochs: 1, learning_rate: 0.1}"],
+        RecipeError,
+        3,
+        "`qat` trains what `quantize` makes",
+    ),
     "an unknown feature": (
         nothing,
         ["prune.recover.distill.features=[liner_1]"],

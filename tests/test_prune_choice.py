@@ -55,6 +55,13 @@ def test_widths_by_ratio_and_rounding(ratio: float, round_to: int, width: int, k
     assert widths(pruned)["0.weight"] == kept
 
 
+def test_a_target_rounds_to_the_nearest_width() -> None:
+    """Rounding up would leave every narrow layer whole, and take from the wide ones what is missing."""
+    model = nn.Sequential(nn.Linear(3, 24), nn.ReLU(), nn.Linear(24, 256), nn.ReLU(), nn.Linear(256, 2))
+    pruned = ek.prune(model, target_macs=0.9, round_to=16, example_inputs=torch.randn(2, 3)).graph
+    assert (widths(pruned)["0.weight"], widths(pruned)["2.weight"]) == (16, 256)
+
+
 @pytest.mark.parametrize(("importance", "power"), [("l1", 1), ("l2", 2)])
 def test_the_smallest_norm_goes_first(importance: str, power: int) -> None:
     """A channel's score is the mean of its relative norms as row of the one weight and column of the next."""

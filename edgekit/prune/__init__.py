@@ -65,7 +65,8 @@ def prune(
         blocks: where channels come in blocks, such as heads of attention or groups of a convolution: ``whole`` cuts
             blocks, ``within`` the same channels inside every block, ``both`` the share of each.
         round_to: widths stay multiples of this, where the group has that many channels; a name from ``targets.toml``,
-            such as ``onnxruntime``, takes what its kernels want of each operator.
+            such as ``onnxruntime``, takes what its kernels want of each operator. A ratio rounds up to the next
+            multiple, a target to the nearest.
         exclude: names of nodes (globs) whose output channels stay.
         steps: cut in so many steps of about equal shares, scoring anew before each.
         recover: trains the graph between steps; after the last one it is the caller's turn.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from torch import Tensor
@@ -32,11 +32,14 @@ class Rule:
         multiple: what the width of a group stays a multiple of.
         blocks: of groups that are factors of one dimension, such as heads and the width of a head, cut the outermost
             (``whole``), the innermost (``within``) or ``both``.
+        nearest: round widths to the nearest multiple, where a target says how much goes in all; else up, so that no
+            group loses more than its ratio.
     """
 
     scope: str = "local"
     multiple: Callable[[Coupling, Group], int] = lambda *_: 1
     blocks: str = "whole"
+    nearest: bool = False
 
 
 def select(coupling: Coupling, values: Sequence[Tensor], ratio: Ratio, rule: Rule) -> Victims:
@@ -59,7 +62,7 @@ def select(coupling: Coupling, values: Sequence[Tensor], ratio: Ratio, rule: Rul
     for group, value, indices, number in zip(groups, values, free, wanted, strict=True):
         score = value.tolist()
         order = sorted(indices, key=lambda i, score=score: (score[i], i))  # type: ignore[misc]
-        most = _rounded(len(group), number, rule.multiple(coupling, group))
+        most = _rounded(len(group), number, rule.multiple(coupling, group), rule.nearest)
         victims.append([group.choices[i] for i in order[:most]])
     _leave_one(coupling, victims)
     return victims
@@ -78,6 +81,7 @@ def reach(
     Raises:
         UsageError: where no ratio goes so far.
     """
+    rule = replace(rule, nearest=True)
 
     def tried(ratio: float) -> tuple[Victims, int]:
         victims = select(coupling, values, ratio, rule)
@@ -163,7 +167,8 @@ def _share(ratio: float, count: int) -> int:
     return math.floor(ratio * count + 1e-9)
 
 
-def _rounded(width: int, count: int, multiple: int) -> int:
-    """How many of ``width`` channels to cut, at most ``count``, so that a positive multiple stays."""
-    keep = -(-max(width - count, 1) // multiple) * multiple
-    return max(width - keep, 0)
+def _rounded(width: int, count: int, multiple: int, nearest: bool) -> int:
+    """How many of ``width`` channels to cut so that a positive multiple stays: at most ``count``, or about as many."""
+    kept = width - count
+    multiples = (kept + multiple // 2) // multiple if nearest else -(-kept // multiple)
+    return max(width - max(multiples, 1) * multiple, 0)
