@@ -78,8 +78,30 @@ void observe(const py::array& x, const std::vector<py::array>& out, const Tier& 
          isa);
 }
 
+float ratio_of(double value) {
+  const double magnitude = value < 0 ? -value : value;
+  require(magnitude >= 1 / kMaxRatio && magnitude <= kMaxRatio, "a ratio lies outside [2^-20, 2^20]");
+  return static_cast<float>(value);
+}
+
+residual added(const Optional& x, double ratio, double x_ratio, bool first, int lo, int hi, const Shape& shape,
+               const steps& step) {
+  if (!x) return {};
+  return {input<std::int8_t>(*x, "residual", shape), step, ratio_of(ratio), ratio_of(x_ratio), first, limit(lo, hi)};
+}
+
+// What a table makes of a result, in its place. Not every tier has a kernel for that.
+void look_up(const Optional& table, py::array& out, const Shape& shape, const Tier& isa) {
+  if (!table) return;
+  auto* x = output<std::int8_t>(out, shape);
+  const std::int64_t count = out.size();
+  launch(lut_s8_args{x, input<std::int8_t>(*table, "table", {256}), x, 1, 1, count, count, count, 0},
+         isa == name(Isa::ref) ? isa : std::nullopt);
+}
+
 void linear_s8(const py::array& x, const py::array& weight, const py::array& bias, const py::array& multiplier, int lo,
-               int hi, py::array out, const Tier& isa) {
+               int hi, const Optional& residual, double ratio, double residual_ratio, bool residual_first, int sum_lo,
+               int sum_hi, const Optional& table, py::array out, const Tier& isa) {
   const Shape filters = rank(shape_of(weight), "weight", 2);
   Shape shape = shape_of(x), result = shape;
   require(!shape.empty() && shape.back() == filters[1], "x and weight have different fan-in");
@@ -87,24 +109,21 @@ void linear_s8(const py::array& x, const py::array& weight, const py::array& bia
   result.back() = filters[0];
   std::int64_t rows = 1;
   for (std::size_t i = 0; i + 1 < shape.size(); ++i) rows *= shape[i];
-  launch(linear_s8_args{input<std::int8_t>(x, "x", shape),
-                        input<std::int8_t>(weight, "weight", filters),
+  launch(linear_s8_args{input<std::int8_t>(x, "x", shape), input<std::int8_t>(weight, "weight", filters),
                         input<std::int32_t>(bias, "bias", {filters[0]}),
-                        input<float>(multiplier, "multiplier", {filters[0]}),
-                        output<std::int8_t>(out, result),
-                        rows,
-                        filters[1],
-                        filters[0],
-                        limit(lo, hi),
-                        {},
-                        0,
-                        nullptr},
+                        input<float>(multiplier, "multiplier", {filters[0]}), output<std::int8_t>(out, result), rows,
+                        filters[1], filters[0], limit(lo, hi),
+                        added(residual, ratio, residual_ratio, residual_first, sum_lo, sum_hi, result,
+                              {0, 1, static_cast<std::int64_t>(filters[0]), 0}),
+                        0, nullptr},
          isa);
+  look_up(table, out, result, isa);
 }
 
 void conv2d_s8(const py::array& x, const py::array& weight, const py::array& bias, const py::array& multiplier,
                const Pair& stride, const Pair& padding, const Pair& dilation, std::int64_t groups, int lo, int hi,
-               py::array out, const Tier& isa) {
+               const Optional& residual, double ratio, double residual_ratio, bool residual_first, int sum_lo,
+               int sum_hi, const Optional& table, py::array out, const Tier& isa) {
   const Shape image = rank(shape_of(x), "x", 4), filters = rank(shape_of(weight), "weight", 4);
   require(1 <= groups && groups <= kLargest && filters[0] >= 1 && filters[0] % groups == 0, "groups must divide O");
   require(filters[1] >= 1 && filters[2] >= 1 && filters[3] >= 1, "weight is empty");
@@ -133,24 +152,21 @@ void conv2d_s8(const py::array& x, const py::array& weight, const py::array& bia
                         pad,
                         spread,
                         limit(lo, hi),
-                        {},
+                        added(residual, ratio, residual_ratio, residual_first, sum_lo, sum_hi, result,
+                              channels_first(filters[0], size)),
                         0,
                         nullptr},
          isa);
+  look_up(table, out, result, isa);
 }
 
 void add_s8(const py::array& a, const py::array& b, double ratio_a, double ratio_b, int lo, int hi, py::array out,
             const Tier& isa) {
-  for (const double ratio : {ratio_a, ratio_b}) {
-    const double magnitude = ratio < 0 ? -ratio : ratio;
-    require(magnitude >= 1 / kMaxRatio && magnitude <= kMaxRatio, "a ratio lies outside [2^-20, 2^20]");
-  }
   const Shape first = shape_of(a), second = shape_of(b);
   Shape result;
   const broadcast shape = joined(first, second, result);
   launch(add_s8_args{input<std::int8_t>(a, "a", first), input<std::int8_t>(b, "b", second),
-                     output<std::int8_t>(out, result), shape, static_cast<float>(ratio_a), static_cast<float>(ratio_b),
-                     limit(lo, hi), 0},
+                     output<std::int8_t>(out, result), shape, ratio_of(ratio_a), ratio_of(ratio_b), limit(lo, hi), 0},
          isa);
 }
 
@@ -328,9 +344,13 @@ PYBIND11_MODULE(_C, m) {
         "of_scale"_a = true, kw, out, isa);
   m.def("group_scores", &group_scores, "weight"_a, "axis"_a, kw, out, isa);
   m.def("observe", &observe, x, kw, out, isa);
-  m.def("linear_s8", &linear_s8, x, "weight"_a, "bias"_a, "multiplier"_a, lo, hi, kw, out, isa);
+  const auto residual = "residual"_a = py::none(), ratio = "ratio"_a = 1.0, residual_ratio = "residual_ratio"_a = 1.0;
+  const auto first = "residual_first"_a = false, sum_lo = "sum_lo"_a = -128, sum_hi = "sum_hi"_a = 127;
+  const auto table_after = "table"_a = py::none();
+  m.def("linear_s8", &linear_s8, x, "weight"_a, "bias"_a, "multiplier"_a, lo, hi, residual, ratio, residual_ratio,
+        first, sum_lo, sum_hi, table_after, kw, out, isa);
   m.def("conv2d_s8", &conv2d_s8, x, "weight"_a, "bias"_a, "multiplier"_a, stride, padding, "dilation"_a, "groups"_a, lo,
-        hi, kw, out, isa);
+        hi, residual, ratio, residual_ratio, first, sum_lo, sum_hi, table_after, kw, out, isa);
   m.def("add_s8", &add_s8, "a"_a, "b"_a, "ratio_a"_a, "ratio_b"_a, lo, hi, kw, out, isa);
   m.def("mul_s8", &mul_s8, "a"_a, "b"_a, "multiplier"_a, lo, hi, kw, out, isa);
   m.def("matmul_s8", &matmul_s8, "a"_a, "b"_a, "multiplier"_a, lo, hi, kw, out, isa);

@@ -24,6 +24,7 @@ using Shape = std::vector<py::ssize_t>;
 using Axis = std::optional<std::int64_t>;
 using Pair = std::array<std::int64_t, 2>;
 using Tier = std::optional<std::string>;
+using Optional = std::optional<py::array>;
 
 constexpr std::int64_t kMaxReduction = 131071;  // 131,071 * 128 * 128 < 2^31
 constexpr std::int64_t kLargest = 2147483647;   // strides and the like; their products stay far inside int64

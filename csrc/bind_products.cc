@@ -1,7 +1,6 @@
 // The part of edgekit._C for products that are not one int8 layer: attention, and a layer that quantises its own rows.
 // Rules: bind.cc.
 #include <cstdint>
-#include <optional>
 #include <vector>
 
 #include "bind.h"
@@ -45,8 +44,8 @@ std::int64_t place(const Shape& own, const Shape& batch, std::int64_t number, st
 }
 
 void attention_s8(const py::array& q, const py::array& k, const py::array& v, double score_multiplier,
-                  const py::array& table, double softmax_scale, double multiplier, const std::optional<py::array>& mask,
-                  py::array out, const Tier& isa) {
+                  const py::array& table, double softmax_scale, double multiplier, const Optional& mask, py::array out,
+                  const Tier& isa) {
   const Shape of_q = shape_of(q), of_k = shape_of(k), of_v = shape_of(v);
   const Shape q_batch = batch_of(of_q, "q"), k_batch = batch_of(of_k, "k"), v_batch = batch_of(of_v, "v");
   const std::int64_t queries = of_q.end()[-2], depth = of_q.back(), keys = of_k.end()[-2], values = of_v.back();
@@ -81,8 +80,8 @@ void attention_s8(const py::array& q, const py::array& k, const py::array& v, do
       isa);
 }
 
-void linear_dynamic(const py::array& x, const py::array& weight, const py::array& weight_scale,
-                    const std::optional<py::array>& bias, py::array out, const Tier& isa) {
+void linear_dynamic(const py::array& x, const py::array& weight, const py::array& weight_scale, const Optional& bias,
+                    py::array out, const Tier& isa) {
   const Shape filters = rank(shape_of(weight), "weight", 2), shape = shape_of(x);
   require(!shape.empty() && shape.back() == filters[1], "x and weight have different fan-in");
   require(filters[1] >= 1, "there must be one input at least");

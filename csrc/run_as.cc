@@ -74,9 +74,10 @@ void run_as(const Kernel& kernel, const linear_s8_args& args) {
   linear_s8_args own = args;
   own.flip = flip_of(kernel);
   const std::int64_t in = args.rows * args.fan_in, results = args.rows * args.features;
-  Buffer x(in), out(results);
+  Buffer x(in), out(results), added(args.added.x ? results : 0);
   own.x = flipped(args.x, in, own.flip, x.bytes());
   own.out = out.bytes();
+  if (args.added.x) own.added.x = flipped(args.added.x, results, own.flip, added.bytes());
   const Buffer weights = packed(kernel, own);
   call(kernel, &own);
   flipped(out.bytes(), results, own.flip, args.out);
@@ -118,6 +119,13 @@ void run_as(const Kernel& kernel, const conv2d_s8_args& args) {
   move(args.x, args.x_step, const_cast<std::int8_t*>(own.x), own.x_step, args.images, args.in_channels, args.in_size,
        own.flip);
   own.out = out.bytes();
+  Buffer added(args.added.x ? args.images * own.out_step.image : 0);
+  if (args.added.x) {
+    own.added.x = added.bytes();
+    own.added.step = own.out_step;
+    move(args.added.x, args.added.step, added.bytes(), own.out_step, args.images, args.out_channels, args.out_size,
+         own.flip);
+  }
   const Buffer weights = packed(kernel, own);
   call(kernel, &own);
   move(out.bytes(), own.out_step, args.out, args.out_step, args.images, args.out_channels, args.out_size, own.flip);

@@ -76,7 +76,7 @@ def plan(
     """
     if not out.numel():
         return ()
-    layout, (a, b) = arrange(out.shape, a, b)
+    layout, (a, b) = arrange(out, a, b)
     config = config or heuristic(layout.rows, layout.columns, capability)
     return (
         Launch(
@@ -115,7 +115,7 @@ def add_s8(
         a, b: int8; they broadcast.
         ratio_a, ratio_b: ``sa / sy`` and ``sb / sy``; a negative one subtracts.
         lo, hi: bounds of the result.
-        out: int8, dense, of the shape that both make; allocated where it is not given.
+        out: int8, dense in any order, of the shape that both make; allocated where it is not given.
         config: launch configuration; the heuristic's where it is not given.
     """
     out = a.new_empty(torch.broadcast_shapes(a.shape, b.shape)) if out is None else out

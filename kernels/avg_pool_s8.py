@@ -15,6 +15,7 @@ from torch import Tensor
 from edgekit.kernels import broadcast
 from edgekit.kernels.broadcast import Config, tile
 from edgekit.kernels.launch import Capability, Launch, capability_of, run
+from edgekit.kernels.pixels import dense_as, rows_of
 from edgekit.kernels.requant import requantize
 
 __all__ = ["Config", "avg_pool_s8", "heuristic", "plan"]
@@ -39,11 +40,12 @@ def counted(start, kernel, size, margin):
 
 @triton.jit
 def avg_pool_s8_kernel(
-    x,  # int8 [planes, height, width]
+    x,  # int8 [planes, height, width, channels]
     multiplier,  # float32 [kernel_height * kernel_width + 1]
     out,  # int8 [rows, columns], where a plane is out_height rows
     rows,
     columns,
+    channels,
     out_height,
     height,
     width,
@@ -62,15 +64,14 @@ def avg_pool_s8_kernel(
 ):
     """One program computes one tile; all tensors are dense."""
     row, column, mask = tile(rows, columns, tile_rows, tile_columns)
-    plane = row // out_height * height
-    top, left = row % out_height * stride_y - padding_y, column * stride_x - padding_x
+    plane, channel = row // out_height * height, column % channels
+    top, left = row % out_height * stride_y - padding_y, column // channels * stride_x - padding_x
     total = tl.zeros((tile_rows, tile_columns), tl.int32)
     for tap in range(kernel_height * kernel_width):
         at_y, at_x = top + tap // kernel_width, left + tap % kernel_width
         inside = ((at_y >= 0) & (at_y < height))[:, None] & ((at_x >= 0) & (at_x < width))[None, :]
-        total += tl.load(x + ((plane + at_y) * width)[:, None] + at_x[None, :], mask=mask & inside, other=0).to(
-            tl.int32
-        )
+        offset = ((plane + at_y) * width * channels)[:, None] + (at_x * channels + channel)[None, :]
+        total += tl.load(x + offset, mask=mask & inside, other=0).to(tl.int32)
     high, wide = counted(top, kernel_height, height, margin_y), counted(left, kernel_width, width, margin_x)
     scale = tl.load(multiplier + high[:, None] * wide[None, :], mask=mask, other=0.0)
     tl.store(out + row[:, None] * columns + column[None, :], requantize(total, scale, lo, hi), mask=mask)
@@ -98,7 +99,7 @@ def plan(
     """
     if not out.numel():
         return ()
-    rows, columns = out.numel() // out.shape[3], out.shape[3]
+    rows, columns, channels = rows_of(out)
     config = config or heuristic(rows, columns, capability)
     return (
         Launch(
@@ -109,6 +110,7 @@ def plan(
                 "out": out,
                 "rows": rows,
                 "columns": columns,
+                "channels": channels,
                 "out_height": out.shape[2],
                 "height": x.shape[2],
                 "width": x.shape[3],
@@ -153,10 +155,10 @@ def avg_pool_s8(
         ceil_mode: the last window may hang over; what hangs over never counts.
         count_include_pad: padding counts in n.
         lo, hi: bounds of the result.
-        out: int8 [N, C, rows, columns], dense; its size says how many windows there are.
+        out: int8 [N, C, rows, columns], dense or ``torch.channels_last``; its size says how many windows there are.
         config: launch configuration; the heuristic's where it is not given.
     """
-    x, multiplier = x.contiguous(), multiplier.contiguous()
+    x, multiplier = dense_as(x, out), multiplier.contiguous()
     options = kernel, stride, padding, ceil_mode, count_include_pad, lo, hi
     run(plan(x, multiplier, *options, out=out, config=config, capability=capability_of(x)))
     return out

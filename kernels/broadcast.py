@@ -100,9 +100,23 @@ def collapse(shape: Sequence[int], *strides: Sequence[int]) -> Layout:
     return Layout(tuple(size for size, _ in joined), tuple(zip(*(steps for _, steps in joined), strict=True)))
 
 
-def arrange(shape: Sequence[int], *operands: Tensor) -> tuple[Layout, tuple[Tensor, ...]]:
-    """The layout of operands that broadcast to ``shape``; where four dimensions do not suffice, of dense copies."""
-    views = tuple(operand.expand(shape) for operand in operands)
+def order_of(out: Tensor) -> list[int]:
+    """The dimensions of a dense tensor, outermost in memory first."""
+    return sorted(range(out.dim()), key=lambda dim: -out.stride(dim))
+
+
+def in_order(x: Tensor, axis: int | None, out: Tensor) -> tuple[Tensor, int | None, Tensor]:
+    """``x`` and a result of its shape as dense tensors, their dimensions in the order of the result; the axis there."""
+    order = order_of(out)
+    moved = None if axis is None else order.index(axis % out.dim())
+    return x.permute(order).contiguous(), moved, out.permute(order)
+
+
+def arrange(out: Tensor, *operands: Tensor) -> tuple[Layout, tuple[Tensor, ...]]:
+    """The layout of operands that broadcast to ``out``; where four dimensions do not suffice, of dense copies."""
+    order = order_of(out)
+    views = tuple(operand.expand(out.shape).permute(order) for operand in operands)
+    shape = out.permute(order).shape
     layout = collapse(shape, *(view.stride() for view in views))
     if len(layout.sizes) > RANK:
         views = tuple(view.contiguous() for view in views)

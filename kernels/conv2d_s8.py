@@ -8,6 +8,7 @@ innermost place (torch's ``channels_last``) every load is of neighbours. Depthwi
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 import triton
@@ -15,7 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from edgekit.kernels import depthwise, tiles
-from edgekit.kernels.epilogue import NOTHING, Epilogue, finish
+from edgekit.kernels.epilogue import Epilogue, finish
 from edgekit.kernels.launch import Capability, Launch, capability_of, run
 from edgekit.kernels.pixels import Pair, geometry, inside, pixels_at, steps_of
 from edgekit.kernels.requant import requantize
@@ -179,9 +180,8 @@ def plan(
     groups: int,
     lo: int = -128,
     hi: int = 127,
-    *,
+    *after: Any,
     out: Tensor,
-    epilogue: Epilogue = NOTHING,
     config: Config | depthwise.Config | None = None,
     capability: Capability = (0, 0),
 ) -> tuple[Launch, ...]:
@@ -193,6 +193,7 @@ def plan(
     if not out.numel():
         return ()
     filters, channels, height, width = weight.shape
+    epilogue = Epilogue(*after)
     added = out if epilogue.residual is None else epilogue.residual
     tensors = {"x": x, "weight": weight, "bias": bias, "multiplier": multiplier, "out": out}
     places = geometry(x, out, stride, padding, dilation)
@@ -240,9 +241,8 @@ def conv2d_s8(
     groups: int,
     lo: int = -128,
     hi: int = 127,
-    *,
+    *after: Any,
     out: Tensor | None = None,
-    epilogue: Epilogue = NOTHING,
     config: Config | depthwise.Config | None = None,
 ) -> Tensor:
     """Launch the kernel; arguments as of ``torch.ops.edgekit.conv2d_s8``.
@@ -255,8 +255,8 @@ def conv2d_s8(
         stride, padding, dilation: of height and width.
         groups: divides I and O; I for depthwise.
         lo, hi: bounds of the result.
+        after: what follows, an :class:`Epilogue`, its residual of any strides.
         out: int8 [N, O, rows, columns], of any strides; allocated with those of ``x`` where it is not given.
-        epilogue: what follows, its residual of any strides.
         config: launch configuration; the heuristic's where it is not given. A :class:`Config` chooses the general
             kernel for a depthwise layer too.
     """
@@ -273,8 +273,8 @@ def conv2d_s8(
         groups,
         lo,
         hi,
+        *after,
         out=out,
-        epilogue=epilogue,
         config=config,
         capability=capability_of(x),
     )

@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from edgekit.kernels.broadcast import Config, along, collapse, heuristic, offsets, tile
+from edgekit.kernels.broadcast import Config, along, collapse, heuristic, in_order, offsets, tile
 from edgekit.kernels.launch import Capability, Launch, capability_of, run
 
 __all__ = ["Config", "dequantize", "heuristic", "plan"]
@@ -88,10 +88,10 @@ def dequantize(
         x: int8 or int32, any shape.
         scale: float32, one value, or [x.shape[axis]].
         axis: the dimension that ``scale`` runs along.
-        out: float32, dense, of the shape of ``x``; allocated where it is not given.
+        out: float32, dense in any order, of the shape of ``x``; allocated where it is not given.
         config: launch configuration; the heuristic's where it is not given.
     """
-    x, scale = x.contiguous(), scale.contiguous()
     out = torch.empty_like(x, dtype=torch.float32) if out is None else out
-    run(plan(x, scale, axis, out=out, config=config, capability=capability_of(x)))
+    x, axis, seen = in_order(x, axis, out)
+    run(plan(x, scale.contiguous(), axis, out=seen, config=config, capability=capability_of(x)))
     return out

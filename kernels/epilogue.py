@@ -7,7 +7,7 @@ The bytes are those of the operators apart: ``edgekit/ops/add_s8.py`` of the res
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import triton
 import triton.language as tl
@@ -16,25 +16,15 @@ from torch import Tensor
 from edgekit.kernels.requant import saturate
 
 
-@dataclass(frozen=True)
-class Epilogue:
-    """What follows a product.
-
-    Attributes:
-        residual: int8 of the shape of the result, added to it; or None.
-        ratio: scale of the product by scale of the sum.
-        residual_ratio: the same of the residual.
-        residual_first: whether the residual is the first operand of the addition: one of the two is rounded alone.
-        lo, hi: bounds of the sum.
-        table: int8 [256], applied last, entry 0 for -128; or None.
-    """
+class Epilogue(NamedTuple):
+    """The last arguments of a product, in the order of its schema: see ``edgekit/ops/epilogue.py``."""
 
     residual: Tensor | None = None
     ratio: float = 1.0
     residual_ratio: float = 1.0
     residual_first: bool = False
-    lo: int = -128
-    hi: int = 127
+    sum_lo: int = -128
+    sum_hi: int = 127
     table: Tensor | None = None
 
     @property
@@ -45,7 +35,7 @@ class Epilogue:
     def dense(self) -> Epilogue:
         """The same with its tensors dense."""
         residual, table = (None if one is None else one.contiguous() for one in (self.residual, self.table))
-        return replace(self, residual=residual, table=table)
+        return self._replace(residual=residual, table=table)
 
     def arguments(self, out: Tensor) -> dict[str, Tensor | int | float]:
         """Arguments of :func:`finish`; ``out`` stands in for a tensor that is absent, and is not read."""
@@ -54,8 +44,8 @@ class Epilogue:
             "table": out if self.table is None else self.table,
             "ratio": float(self.ratio),
             "residual_ratio": float(self.residual_ratio),
-            "sum_lo": float(self.lo),
-            "sum_hi": float(self.hi),
+            "sum_lo": float(self.sum_lo),
+            "sum_hi": float(self.sum_hi),
         }
 
     def constants(self) -> Mapping[str, bool]:
@@ -65,9 +55,6 @@ class Epilogue:
             "residual_first": self.residual_first,
             "has_table": self.table is not None,
         }
-
-
-NOTHING = Epilogue()
 
 
 @triton.jit

@@ -8,6 +8,7 @@ split: a first launch writes int32 sums of each part, a second one adds them up,
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 import triton
@@ -15,7 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from edgekit.kernels import tiles
-from edgekit.kernels.epilogue import NOTHING, Epilogue, finish
+from edgekit.kernels.epilogue import Epilogue, finish
 from edgekit.kernels.launch import Capability, Launch, capability_of, run
 from edgekit.kernels.requant import requantize
 from edgekit.kernels.tiles import Config, accumulate, tile_at
@@ -184,9 +185,8 @@ def plan(
     multiplier: Tensor,
     lo: int = -128,
     hi: int = 127,
-    *,
+    *after: Any,
     out: Tensor,
-    epilogue: Epilogue = NOTHING,
     config: Config | None = None,
     capability: Capability = (0, 0),
 ) -> tuple[Launch, ...]:
@@ -198,6 +198,7 @@ def plan(
     features, fan_in = weight.shape
     if not out.numel():
         return ()
+    epilogue = Epilogue(*after)
     rows = out.numel() // features
     config = config or heuristic(rows, fan_in, features, capability, epilogue.empty)
     sizes = {"rows": rows, "features": features, "fan_in": fan_in}
@@ -246,9 +247,8 @@ def linear_s8(
     multiplier: Tensor,
     lo: int = -128,
     hi: int = 127,
-    *,
+    *after: Any,
     out: Tensor | None = None,
-    epilogue: Epilogue = NOTHING,
     config: Config | None = None,
 ) -> Tensor:
     """Launch the kernel; arguments as of ``torch.ops.edgekit.linear_s8``.
@@ -259,8 +259,8 @@ def linear_s8(
         bias: int32 [N].
         multiplier: float32 [N].
         lo, hi: bounds of the result.
+        after: what follows, an :class:`Epilogue`.
         out: int8 [..., N], dense; allocated where it is not given.
-        epilogue: what follows.
         config: launch configuration; the heuristic's where it is not given.
     """
     out = x.new_empty((*x.shape[:-1], weight.shape[0])) if out is None else out
@@ -272,8 +272,8 @@ def linear_s8(
         multiplier,
         lo,
         hi,
+        *Epilogue(*after).dense(),
         out=out,
-        epilogue=epilogue.dense(),
         config=config,
         capability=capability_of(x),
     )

@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from edgekit.kernels.broadcast import Config, along, collapse, heuristic, offsets, tile
+from edgekit.kernels.broadcast import Config, along, collapse, heuristic, in_order, offsets, tile
 from edgekit.kernels.launch import Capability, Launch, capability_of, run
 
 __all__ = ["Config", "heuristic", "lut_s8", "plan"]
@@ -93,10 +93,10 @@ def lut_s8(
         x: int8, any shape.
         table: int8 [256], or [x.shape[axis], 256]; entry 0 answers -128.
         axis: the dimension that has a table for each index.
-        out: int8, dense, of the shape of ``x``; allocated where it is not given.
+        out: int8, dense in any order, of the shape of ``x``; allocated where it is not given.
         config: launch configuration; the heuristic's where it is not given.
     """
-    x, table = x.contiguous(), table.contiguous()
     out = torch.empty_like(x) if out is None else out
-    run(plan(x, table, axis, out=out, config=config, capability=capability_of(x)))
+    x, axis, seen = in_order(x, axis, out)
+    run(plan(x, table.contiguous(), axis, out=seen, config=config, capability=capability_of(x)))
     return out

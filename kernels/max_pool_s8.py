@@ -15,6 +15,7 @@ from torch import Tensor
 from edgekit.kernels import broadcast
 from edgekit.kernels.broadcast import Config, tile
 from edgekit.kernels.launch import Capability, Launch, capability_of, run
+from edgekit.kernels.pixels import dense_as, rows_of
 
 __all__ = ["Config", "heuristic", "max_pool_s8", "plan"]
 
@@ -32,10 +33,11 @@ def heuristic(rows: int, columns: int, capability: Capability) -> Config:
 
 @triton.jit
 def max_pool_s8_kernel(
-    x,  # int8 [planes, height, width]
+    x,  # int8 [planes, height, width, channels]
     out,  # int8 [rows, columns], where a plane is out_height rows
     rows,
     columns,
+    channels,
     out_height,
     height,
     width,
@@ -52,14 +54,15 @@ def max_pool_s8_kernel(
 ):
     """One program computes one tile; all tensors are dense."""
     row, column, mask = tile(rows, columns, tile_rows, tile_columns)
-    plane = row // out_height * height
-    top, left = row % out_height * stride_y - padding_y, column * stride_x - padding_x
+    plane, channel = row // out_height * height, column % channels
+    top, left = row % out_height * stride_y - padding_y, column // channels * stride_x - padding_x
     largest = tl.full((tile_rows, tile_columns), -128, tl.int8)
     for tap in range(taps):
         at_y = top + tap // kernel_width * tl.cast(dilation_y, tl.int64)
         at_x = left + tap % kernel_width * tl.cast(dilation_x, tl.int64)
         inside = ((at_y >= 0) & (at_y < height))[:, None] & ((at_x >= 0) & (at_x < width))[None, :]
-        values = tl.load(x + ((plane + at_y) * width)[:, None] + at_x[None, :], mask=mask & inside, other=-128)
+        offset = ((plane + at_y) * width * channels)[:, None] + (at_x * channels + channel)[None, :]
+        values = tl.load(x + offset, mask=mask & inside, other=-128)
         largest = tl.maximum(largest, values)
     tl.store(out + row[:, None] * columns + column[None, :], largest, mask=mask)
 
@@ -83,7 +86,7 @@ def plan(
     """
     if not out.numel():
         return ()
-    rows, columns = out.numel() // out.shape[3], out.shape[3]
+    rows, columns, channels = rows_of(out)
     config = config or heuristic(rows, columns, capability)
     return (
         Launch(
@@ -93,6 +96,7 @@ def plan(
                 "out": out,
                 "rows": rows,
                 "columns": columns,
+                "channels": channels,
                 "out_height": out.shape[2],
                 "height": x.shape[2],
                 "width": x.shape[3],
@@ -129,10 +133,10 @@ def max_pool_s8(
         x: int8 [N, C, H, W].
         kernel, stride, padding, dilation: two numbers, of height and width.
         ceil_mode: the last window may hang over.
-        out: int8 [N, C, rows, columns], dense; its size says how many windows there are.
+        out: int8 [N, C, rows, columns], dense or ``torch.channels_last``; its size says how many windows there are.
         config: launch configuration; the heuristic's where it is not given.
     """
-    x = x.contiguous()
+    x = dense_as(x, out)
     options = kernel, stride, padding, dilation, ceil_mode
     run(plan(x, *options, out=out, config=config, capability=capability_of(x)))
     return out

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -39,6 +40,22 @@ def geometry(x: Tensor, out: Tensor, stride: Pair, padding: Pair, dilation: Pair
 def steps_of(name: str, images: Tensor) -> dict[str, int]:
     """From one image, channel, row and column to the next, by parameter."""
     return {f"{name}_{axis}": images.stride(i) for i, axis in enumerate(("image", "channel", "row", "column"))}
+
+
+def dense_as(x: Tensor, out: Tensor) -> Tensor:
+    """Images ``x``, dense, their channels innermost where those of ``out`` are."""
+    return x.contiguous(memory_format=torch.contiguous_format if out.is_contiguous() else torch.channels_last)
+
+
+def rows_of(images: Tensor) -> tuple[int, int, int]:
+    """Dense images as rows that are rows of one image: how many, of how many values, and the channels side by side.
+
+    Channels are in the columns where they lie innermost (``torch.channels_last``); else each is an image of its own.
+    """
+    count, channels, height, width = images.shape
+    if images.is_contiguous():
+        return count * channels * height, width, 1
+    return count * height, width * channels, channels
 
 
 @triton.jit

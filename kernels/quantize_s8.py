@@ -13,6 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from edgekit.kernels.broadcast import in_order
 from edgekit.kernels.launch import Capability, Launch, capability_of, multiprocessors, run
 from edgekit.kernels.requant import saturate
 
@@ -121,10 +122,10 @@ def quantize_s8(
         scale: float32, one value, or [x.shape[axis]].
         axis: the dimension that ``scale`` runs along.
         lo, hi: bounds of the result.
-        out: int8, dense, of the shape of ``x``; allocated where it is not given.
+        out: int8, dense in any order, of the shape of ``x``; allocated where it is not given.
         config: launch configuration; the heuristic's where it is not given.
     """
-    x, scale = x.contiguous(), scale.contiguous()
     out = torch.empty_like(x, dtype=torch.int8) if out is None else out
-    run(plan(x, scale, axis, lo, hi, out=out, config=config, capability=capability_of(x)))
+    x, axis, seen = in_order(x, axis, out)
+    run(plan(x, scale.contiguous(), axis, lo, hi, out=seen, config=config, capability=capability_of(x)))
     return out

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from edgekit.ops import add_s8, attention_s8, conv2d_s8, linear_dynamic, linear_s8, lut_s8, matmul_s8, samples
+from edgekit.ops import attention_s8, conv2d_s8, epilogue, linear_dynamic, linear_s8, matmul_s8, samples
+from edgekit.ops.epilogue import Epilogue
 
 pytest.importorskip("triton")
 pytestmark = pytest.mark.usefixtures("poisoned_empty")
@@ -23,7 +24,6 @@ from edgekit.kernels import depthwise, tiles  # noqa: E402
 from edgekit.kernels import linear_dynamic as dynamic_kernels  # noqa: E402
 from edgekit.kernels import linear_s8 as linear_kernels  # noqa: E402
 from edgekit.kernels import matmul_s8 as matmul_kernels  # noqa: E402
-from edgekit.kernels.epilogue import Epilogue  # noqa: E402
 from edgekit.kernels.launch import run  # noqa: E402
 from edgekit.kernels.tiles import Config  # noqa: E402
 
@@ -42,65 +42,31 @@ def assert_same(got: Tensor, want: Tensor) -> None:
     assert torch.equal(got.cpu(), want), f"{int((got.cpu() != want).sum())} of {want.numel()} differ"
 
 
-def followed(y: Tensor, epilogue: Epilogue) -> Tensor:
-    """What the operators apart make of ``y``."""
-    if epilogue.residual is not None:
-        pair = [(y, epilogue.ratio), (epilogue.residual, epilogue.residual_ratio)]
-        (a, a_ratio), (b, b_ratio) = reversed(pair) if epilogue.residual_first else pair
-        y = add_s8.reference(a, b, a_ratio, b_ratio, epilogue.lo, epilogue.hi)
-    return y if epilogue.table is None else lut_s8.reference(y, epilogue.table)
-
-
-def epilogues(shape: torch.Size) -> dict[str, Epilogue]:
-    residual, table = samples.s8(*shape, seed=5), samples.s8(256, seed=6)
-    added = Epilogue(residual=residual, ratio=1.2109375, residual_ratio=0.37, lo=-100, hi=99)
-    return {
-        "residual": added,
-        "residual first": replace(added, residual_first=True),
-        "difference": replace(added, residual_ratio=-0.37),
-        "table": Epilogue(table=table),
-        "residual and table": replace(added, table=table),
-    }
-
-
-def on_device(epilogue: Epilogue) -> Epilogue:
-    residual, table = (None if one is None else one.to(DEVICE) for one in (epilogue.residual, epilogue.table))
-    return replace(epilogue, residual=residual, table=table)
-
-
-NAMES = list(epilogues(torch.Size([1])))
-
-
-@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("splits", [1, 3])
-def test_what_follows_a_linear_layer(name: str, splits: int) -> None:
-    args = linear_s8.case("", (19,), 133, 35, -90, 90).args
-    want = linear_s8.reference(*args)
-    epilogue = epilogues(want.shape)[name]
-    config = replace(SMALL, splits=splits)
-    got = linear_kernels.linear_s8(*there(*args), epilogue=on_device(epilogue), config=config)
-    assert_same(got, followed(want, epilogue))
+def test_what_follows_a_linear_layer(splits: int) -> None:
+    for each in epilogue.cases(linear_s8.case("", (19,), 133, 35, -90, 90), (19, 35)):
+        got = linear_kernels.linear_s8(*there(*each.args), config=replace(SMALL, splits=splits))
+        assert_same(got, linear_s8.reference(*each.args))
 
 
-@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("groups", [1, 6])
-def test_what_follows_a_convolution(name: str, groups: int) -> None:
-    args = conv2d_s8.case("", (2, 6, 5, 4), 12, padding=(1, 1), groups=groups, bounds=(-90, 90)).args
-    want = conv2d_s8.reference(*args)
-    epilogue = epilogues(want.shape)[name]
-    if epilogue.residual is not None:  # read by strides of its own
-        residual = epilogue.residual.contiguous(memory_format=torch.channels_last)
-        epilogue = replace(epilogue, residual=residual)
-    got = conv_kernels.conv2d_s8(*there(*args), epilogue=on_device(epilogue))
-    assert_same(got, followed(want, epilogue))
+def test_what_follows_a_convolution(groups: int) -> None:
+    """A residual is read by strides of its own."""
+    product = conv2d_s8.case("", (2, 6, 5, 4), 12, padding=(1, 1), groups=groups, bounds=(-90, 90))
+    for each in epilogue.cases(product, (2, 12, 5, 4)):
+        *args, residual = each.args[: len(product.args) + 1]
+        if residual is not None:
+            residual = residual.contiguous(memory_format=torch.channels_last)
+        got = conv_kernels.conv2d_s8(*there(*args, residual, *each.args[len(product.args) + 1 :]))
+        assert_same(got, conv2d_s8.reference(*each.args))
 
 
 def test_the_order_of_an_addition_shows() -> None:
     """The product of one side is rounded before the sum, that of the other is not; it tips some ties."""
     values = torch.arange(-128, 128).to(torch.int8)
     y, residual = values.repeat_interleave(256), values.repeat(256)
-    first = Epilogue(residual=residual, ratio=0.1, residual_ratio=0.7, residual_first=True)
-    assert not torch.equal(followed(y, first), followed(y, replace(first, residual_first=False)))
+    first = Epilogue(residual, ratio=0.1, residual_ratio=0.7, residual_first=True)
+    assert not torch.equal(first.of(y), first._replace(residual_first=False).of(y))
 
 
 @pytest.mark.parametrize("fan_in", [1, 31, 32, 96, 127, 128, 129, 300])

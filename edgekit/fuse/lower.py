@@ -14,6 +14,7 @@ from typing import Any
 from torch import fx
 
 from edgekit.errors import NumericsError, OperatorError, UsageError
+from edgekit.fuse.join import join
 from edgekit.fuse.rules import RULES, border
 from edgekit.fuse.work import Work
 from edgekit.graph import Graph, cost, edit, kinds, notes, patterns
@@ -57,15 +58,21 @@ class Lowered:
         return {"int8_macs": self.int8_macs, "operators": [asdict(operator) for operator in self.operators]}
 
 
-def lower(graph: Graph) -> Graph:
+def lower(graph: Graph, *, fuse: bool = False) -> Graph:
     """The integer graph of a quantised one. Its inputs and outputs stay float; every tier gives the same bytes.
+
+    Args:
+        graph: of :func:`edgekit.quantize`.
+        fuse: let a product do the addition and the table behind it, in one call of the same bytes. What it computes by
+            itself is then no value of the graph any more.
 
     Raises:
         UsageError: for a graph without fake_quantize.
         OperatorError: for an operator that moves bytes to another scale; names it and its source line.
         NumericsError: for a scale, ratio or bias outside the range in which INT8 arithmetic is exact; the same.
     """
-    return lowered(graph).graph
+    integer = lowered(graph).graph
+    return join(integer) if fuse else integer
 
 
 def lowered(graph: Graph) -> Lowered:

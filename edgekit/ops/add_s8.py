@@ -31,10 +31,15 @@ def shape(a: Tensor, b: Tensor, ratio_a: float, ratio_b: float, lo: int = -128, 
     """Check the arguments; int8 of the shape that both make."""
     result = checks.broadcast("add_s8", a, b)
     checks.bounds("add_s8", lo, hi)
-    for name, ratio in (("ratio_a", ratio_a), ("ratio_b", ratio_b)):
+    check_ratios("add_s8", ratio_a=ratio_a, ratio_b=ratio_b)
+    return checks.result(result, a, b)
+
+
+def check_ratios(operator: str, **ratios: float) -> None:
+    """Refuse a ratio whose magnitude is outside [2^-20, 2^20]."""
+    for name, ratio in ratios.items():
         if not 1 / numerics.MAX_RATIO <= abs(ratio) <= numerics.MAX_RATIO:
-            raise NumericsError(f"add_s8: {name} is {ratio:g}, its magnitude must lie in [2^-20, 2^20].")
-    return a.new_empty(result)
+            raise NumericsError(f"{operator}: {name} is {ratio:g}, its magnitude must lie in [2^-20, 2^20].")
 
 
 def cases() -> Iterator[Case]:
@@ -54,6 +59,9 @@ def cases() -> Iterator[Case]:
     for n in (0, 1, 15, 67):
         yield Case(f"length {n}", (samples.s8(n), samples.s8(n, seed=1), 0.3, 0.9, 0, 127))
     yield Case("strided", (samples.s8(5, 6).t(), samples.s8(6, 10)[:, ::2], 0.5, 0.5))
+    last = samples.channels_last(samples.s8(2, 3, 5, 4))
+    yield Case("channels last", (last, samples.s8(2, 3, 5, 4, seed=1), 0.5, 0.75))
+    yield Case("channels last, second", (samples.s8(3, 1, 1, seed=1), last, 0.5, 0.75))
     yield Case("one row for all", (samples.s8(3, 1, 5, 7), samples.s8(4, 1, 7, seed=1), 0.5, 0.75))
     yield Case("one value for all", (samples.s8(1), samples.s8(2, 3, 4, seed=1), 0.5, 0.75))
     yield Case(

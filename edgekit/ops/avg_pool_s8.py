@@ -66,7 +66,7 @@ def shape(
     checks.size("avg_pool_s8", "multiplier", multiplier, (kernel[0] * kernel[1] + 1,))
     checks.bounds("avg_pool_s8", lo, hi)
     size = window.output_size("avg_pool_s8", x.shape[2:], kernel, stride, padding, ceil_mode=ceil_mode)
-    return x.new_empty((*x.shape[:2], *size))
+    return window.images_like(x, x.shape[1], size)
 
 
 def case(
@@ -101,6 +101,8 @@ def cases() -> Iterator[Case]:
     yield case("fixed divisor", (1, 2, 6, 6), (3, 3), (2, 2), (1, 1), divisor=4)
     transposed = case("", (1, 2, 6, 5), (2, 2), (1, 1)).args
     yield Case("transposed, bounded", (transposed[0].transpose(2, 3), *transposed[1:], -10, 10))
+    last = case("3x3", (2, 3, 7, 9), (3, 3), (2, 2), (1, 1), False, True).args
+    yield Case("channels last", (samples.channels_last(last[0]), *last[1:]))
     yield case("no images", (0, 2, 4, 4), (2, 2), (2, 2))
     yield case("head 512x7x7", (1, 512, 7, 7), (7, 7), (7, 7), layer=True)
 

@@ -93,6 +93,18 @@ def together(operator: str, a: torch.Size, b: torch.Size) -> torch.Size:
         raise UsageError(f"{operator}: shapes {tuple(a)} and {tuple(b)} do not broadcast.") from error
 
 
+def layout(x: Tensor) -> torch.memory_format:
+    """Of a result: channels innermost where those of an image ``x`` are, as torch's own operators keep them."""
+    last = x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return torch.channels_last if last else torch.contiguous_format
+
+
+def result(shape: torch.Size, *operands: Tensor) -> Tensor:
+    """Uninitialised, in the layout of the first operand that has this shape."""
+    like = next((operand for operand in operands if operand.shape == shape), operands[0])
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout(like))
+
+
 def integer(operator: str, name: str, value: int, least: int, most: int = _LARGEST) -> None:
     """Refuse a number outside [least, most]."""
     if not least <= value <= most:

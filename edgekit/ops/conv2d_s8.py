@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from edgekit.errors import UsageError
-from edgekit.ops import checks, numerics, samples, window
+from edgekit.ops import checks, epilogue, numerics, samples, window
+from edgekit.ops.epilogue import Epilogue
 from edgekit.ops.linear_s8 import channel_vectors
 from edgekit.ops.spec import Case, Cost, OpSpec
 from edgekit.ops.window import Pair
@@ -26,6 +28,7 @@ def reference(
     groups: int,
     lo: int = -128,
     hi: int = 127,
+    *after: Any,
 ) -> Tensor:
     """Exact products and sums in float64, one requantisation; a bias may wrap the accumulator modulo 2^32.
 
@@ -36,9 +39,11 @@ def reference(
         stride, padding, dilation: two numbers, of height and width.
         groups: divides I and O; I for depthwise.
         lo, hi: bounds of the result; a quantised ReLU or ReLU6.
+        after: what follows, an :class:`~edgekit.ops.epilogue.Epilogue`.
     """
     products = functional.conv2d(x.double(), weight.double(), None, stride, padding, dilation, groups)
-    return numerics.requantize(products.long() + bias.long().view(-1, 1, 1), multiplier.view(-1, 1, 1), lo, hi)
+    accumulator = products.long() + bias.long().view(-1, 1, 1)
+    return Epilogue(*after).of(numerics.requantize(accumulator, multiplier.view(-1, 1, 1), lo, hi))
 
 
 def shape(
@@ -52,6 +57,7 @@ def shape(
     groups: int,
     lo: int = -128,
     hi: int = 127,
+    *after: Any,
 ) -> Tensor:
     """Check the arguments; int8 [N, O, rows, columns]."""
     checks.images("conv2d_s8", x)
@@ -64,7 +70,7 @@ def shape(
     numerics.check_reduction(weight[0].numel())
     checks.bounds("conv2d_s8", lo, hi)
     size = window.output_size("conv2d_s8", x.shape[2:], weight.shape[2:], stride, padding, dilation)
-    return x.new_empty((x.shape[0], weight.shape[0], *size))
+    return Epilogue(*after).check("conv2d_s8", window.images_like(x, weight.shape[0], size))
 
 
 def _check_channels(x: Tensor, weight: Tensor, groups: int) -> None:
@@ -125,7 +131,9 @@ def cases() -> Iterator[Case]:
     ends = torch.tensor([-(2**31), 2**31 - 1, 0, 1], dtype=torch.int32)
     yield Case("extremes", (low, high, ends, torch.tensor([1e-7, 1e-7, 1e-4, 1e30]), (1, 1), (1, 1), (1, 1), 1))
     last = case("channels last", (2, 4, 6, 5), 3).args
-    yield Case("channels last", (last[0].contiguous(memory_format=torch.channels_last), last[1].flip(0), *last[2:]))
+    yield Case("channels last", (samples.channels_last(last[0]), last[1].flip(0), *last[2:]))
+    yield from epilogue.cases(case("3x3", (2, 3, 8, 8), 5, padding=(1, 1)), (2, 5, 8, 8))
+    yield from epilogue.cases(case("depthwise 3x3", (1, 7, 6, 6), 7, groups=7, bounds=(0, 127)), (1, 7, 4, 4))
     yield case("block 32x16x16 3x3", (1, 32, 16, 16), 32, padding=(1, 1), bounds=(0, 127), layer=True)
     yield case("pointwise 64x28x28", (1, 64, 28, 28), 64, (1, 1), layer=True)
     yield case("depthwise 64x28x28 3x3", (1, 64, 28, 28), 64, padding=(1, 1), groups=64, layer=True)
@@ -142,16 +150,18 @@ def cost(
     groups: int,
     lo: int = -128,
     hi: int = 127,
+    *after: Any,
 ) -> Cost:
     """Output values times fan-in, padding counted."""
-    out = shape(x, weight, bias, multiplier, stride, padding, dilation, groups, lo, hi).numel()
-    return Cost(macs=out * weight[0].numel(), bytes=x.nbytes + weight.nbytes + bias.nbytes + multiplier.nbytes + out)
+    out = shape(x, weight, bias, multiplier, stride, padding, dilation, groups, lo, hi, *after).numel()
+    read = x.nbytes + weight.nbytes + bias.nbytes + multiplier.nbytes + Epilogue(*after).bytes
+    return Cost(macs=out * weight[0].numel(), bytes=read + out)
 
 
 OP = OpSpec(
     name="conv2d_s8",
     schema="(Tensor x, Tensor weight, Tensor bias, Tensor multiplier, int[2] stride, int[2] padding, int[2] dilation, "
-    "int groups, int lo=-128, int hi=127) -> Tensor",
+    f"int groups, int lo=-128, int hi=127, {epilogue.SCHEMA}) -> Tensor",
     reference=reference,
     shape=shape,
     cases=cases,

@@ -26,7 +26,7 @@ def shape(x: Tensor, scale: Tensor, axis: int | None = None) -> Tensor:
     """Check the arguments; float32 of the shape of ``x``."""
     checks.tensor("dequantize", "x", x, (torch.int8, torch.int32), x)
     checks.scale("dequantize", scale, x, axis)
-    return torch.empty_like(x, dtype=torch.float32, memory_format=torch.contiguous_format)
+    return torch.empty_like(x, dtype=torch.float32, memory_format=checks.layout(x))
 
 
 def cases() -> Iterator[Case]:
@@ -41,6 +41,7 @@ def cases() -> Iterator[Case]:
         yield Case(f"per channel on axis {axis}", (x, samples.positive(x.shape[axis]), axis))
     yield Case("int32 bias per channel", (samples.s32(31, magnitude=1 << 30), samples.positive(31, middle=1e-6), 0))
     yield Case("transposed", (samples.s8(6, 5).t(), samples.positive(5), 0))
+    yield Case("channels last", (samples.channels_last(samples.s8(2, 3, 5, 4)), samples.positive(3), -3))
     yield Case("scalar", (torch.tensor(-128, dtype=torch.int8), torch.tensor(0.5)))
     yield Case("image 64x56x56", (samples.s8(1, 64, 56, 56), torch.tensor([0.02])), layer=True)
 

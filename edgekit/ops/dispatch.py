@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from edgekit.errors import MissingDependency, UsageError
-from edgekit.ops.spec import OpSpec, Result
+from edgekit.ops.spec import OpSpec, Result, results
 
 REFERENCE = "reference"
 TRITON = "triton"
@@ -174,16 +174,28 @@ def run(spec: OpSpec, tier: str, args: tuple[Any, ...]) -> Result:
 
 
 def _run_reference(spec: OpSpec, args: tuple[Any, ...]) -> Result:
-    spec.shape(*args)  # refuses what every tier refuses
+    out = spec.shape(*args)  # refuses what every tier refuses
     result = spec.reference(*args)
-    return tuple(one.contiguous() for one in result) if isinstance(result, tuple) else result.contiguous()
+    laid = tuple(map(_laid_as, results(result), results(out)))
+    return laid if isinstance(result, tuple) else laid[0]
+
+
+def _laid_as(value: Tensor, other: Tensor) -> Tensor:
+    """``value`` with its elements where those of ``other`` lie."""
+    if value.stride() == other.stride():
+        return value
+    return torch.empty_strided(value.shape, other.stride(), dtype=value.dtype, device=value.device).copy_(value)
 
 
 def _run_native(spec: OpSpec, args: tuple[Any, ...], isa: str | None = None) -> Result:
     out = spec.shape(*args)
     views = [arg.detach().contiguous().numpy() if isinstance(arg, Tensor) else arg for arg in args]
-    into = tuple(one.numpy() for one in out) if isinstance(out, tuple) else out.numpy()
-    getattr(_native, spec.name)(*views, out=into, isa=isa)
+    dense = [one if one.is_contiguous() else one.new_empty(one.shape) for one in results(out)]
+    into = tuple(one.numpy() for one in dense)
+    getattr(_native, spec.name)(*views, out=into if isinstance(out, tuple) else into[0], isa=isa)
+    for one, filled in zip(results(out), dense, strict=True):
+        if one is not filled:
+            one.copy_(filled)
     return out
 
 

@@ -50,7 +50,7 @@ def cases() -> Iterator[Case]:
     equal = torch.full((1, 4, 3), -128, dtype=torch.int8)
     yield Case("all equal", (equal, 2, *layer_norm_s8.weights(4), 0.05, 1e-5))
     yield Case("no item", (samples.s8(0, 4, 3), 2, *layer_norm_s8.weights(4), 0.05, 1e-5))
-    strided = samples.s8(2, 6, 4, 4).contiguous(memory_format=torch.channels_last)
+    strided = samples.channels_last(samples.s8(2, 6, 4, 4))
     yield Case("channels last", (strided, 3, *layer_norm_s8.weights(6), 0.05, 1e-5))
     yield Case("block 64x28x28", (samples.s8(1, 64, 28, 28), 32, *layer_norm_s8.weights(64), 0.05, 1e-5), layer=True)
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from edgekit.ops import checks, numerics, samples
+from edgekit.ops import checks, epilogue, numerics, samples
+from edgekit.ops.epilogue import Epilogue
 from edgekit.ops.spec import Case, Cost, OpSpec
 
 
-def reference(x: Tensor, weight: Tensor, bias: Tensor, multiplier: Tensor, lo: int = -128, hi: int = 127) -> Tensor:
+def reference(
+    x: Tensor, weight: Tensor, bias: Tensor, multiplier: Tensor, lo: int = -128, hi: int = 127, *after: Any
+) -> Tensor:
     """Exact products and sums in float64, one requantisation; a bias may wrap the accumulator modulo 2^32.
 
     Args:
@@ -20,15 +24,18 @@ def reference(x: Tensor, weight: Tensor, bias: Tensor, multiplier: Tensor, lo: i
         bias: int32 [N], in steps of the input scale times the weight scale.
         multiplier: float32 [N], ``(sx * sw) / sy``.
         lo, hi: bounds of the result; a quantised ReLU or ReLU6.
+        after: what follows, an :class:`~edgekit.ops.epilogue.Epilogue`.
 
     Returns:
         int8 [..., N].
     """
     accumulator = (x.double() @ weight.double().t()).long() + bias.long()
-    return numerics.requantize(accumulator, multiplier, lo, hi)
+    return Epilogue(*after).of(numerics.requantize(accumulator, multiplier, lo, hi))
 
 
-def shape(x: Tensor, weight: Tensor, bias: Tensor, multiplier: Tensor, lo: int = -128, hi: int = 127) -> Tensor:
+def shape(
+    x: Tensor, weight: Tensor, bias: Tensor, multiplier: Tensor, lo: int = -128, hi: int = 127, *after: Any
+) -> Tensor:
     """Check the arguments; int8 [..., N]."""
     checks.tensor("linear_s8", "x", x, torch.int8, x)
     checks.tensor("linear_s8", "weight", weight, torch.int8, x)
@@ -39,7 +46,7 @@ def shape(x: Tensor, weight: Tensor, bias: Tensor, multiplier: Tensor, lo: int =
     channel_vectors("linear_s8", x, bias, multiplier, features)
     numerics.check_reduction(fan_in)
     checks.bounds("linear_s8", lo, hi)
-    return x.new_empty((*x.shape[:-1], features))
+    return Epilogue(*after).check("linear_s8", x.new_empty((*x.shape[:-1], features)))
 
 
 def channel_vectors(operator: str, x: Tensor, bias: Tensor, multiplier: Tensor, channels: int) -> None:
@@ -82,19 +89,24 @@ def cases() -> Iterator[Case]:
     yield Case(
         "strided", (samples.s8(9, 14)[::2, ::2], samples.s8(7, 6).t(), samples.s32(6), samples.positive(6, middle=1e-3))
     )
+    yield from epilogue.cases(case("17x33x15", (17,), 33, 15, -128, 127), (17, 15))
     yield case("classifier 1x512x1000", (1,), 512, 1000, layer=True)
     yield case("encoder 128x256x256", (128,), 256, 256, layer=True)
 
 
-def cost(x: Tensor, weight: Tensor, bias: Tensor, multiplier: Tensor, lo: int = -128, hi: int = 127) -> Cost:
+def cost(
+    x: Tensor, weight: Tensor, bias: Tensor, multiplier: Tensor, lo: int = -128, hi: int = 127, *after: Any
+) -> Cost:
     """Rows times features times fan-in."""
-    out = shape(x, weight, bias, multiplier, lo, hi).numel()
-    return Cost(macs=out * weight.shape[1], bytes=x.nbytes + weight.nbytes + bias.nbytes + multiplier.nbytes + out)
+    out = shape(x, weight, bias, multiplier, lo, hi, *after).numel()
+    read = x.nbytes + weight.nbytes + bias.nbytes + multiplier.nbytes + Epilogue(*after).bytes
+    return Cost(macs=out * weight.shape[1], bytes=read + out)
 
 
 OP = OpSpec(
     name="linear_s8",
-    schema="(Tensor x, Tensor weight, Tensor bias, Tensor multiplier, int lo=-128, int hi=127) -> Tensor",
+    schema="(Tensor x, Tensor weight, Tensor bias, Tensor multiplier, int lo=-128, int hi=127, "
+    f"{epilogue.SCHEMA}) -> Tensor",
     reference=reference,
     shape=shape,
     cases=cases,

@@ -32,7 +32,7 @@ def shape(x: Tensor, table: Tensor, axis: int | None = None) -> Tensor:
     checks.tensor("lut_s8", "x", x, torch.int8, x)
     checks.tensor("lut_s8", "table", table, torch.int8, x)
     checks.size("lut_s8", "table", table, (256,) if axis is None else (x.shape[axis], 256))
-    return torch.empty_like(x, memory_format=torch.contiguous_format)
+    return torch.empty_like(x, memory_format=checks.layout(x))
 
 
 def cases() -> Iterator[Case]:
@@ -48,6 +48,8 @@ def cases() -> Iterator[Case]:
     for axis in (0, 1, -1):
         x = samples.s8(3, 5, 4)
         yield Case(f"a table each along {axis}", (x, samples.s8(x.shape[axis], 256, seed=2), axis))
+    last = samples.channels_last(samples.s8(2, 3, 5, 4))
+    yield Case("channels last", (last, samples.s8(3, 256, seed=2), 1))
     yield Case("no channels", (samples.s8(2, 0, 3), samples.s8(0, 256), 1))
     yield Case("activation 64x56x56", (samples.s8(1, 64, 56, 56), sigmoid), layer=True)
 

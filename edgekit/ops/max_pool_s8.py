@@ -49,7 +49,7 @@ def shape(
     for pad, taps in zip(padding, kernel, strict=True):
         checks.integer("max_pool_s8", "padding", pad, 0, taps // 2)
     size = window.output_size("max_pool_s8", x.shape[2:], kernel, stride, padding, dilation, ceil_mode)
-    return x.new_empty((*x.shape[:2], *size))
+    return window.images_like(x, x.shape[1], size)
 
 
 def cases() -> Iterator[Case]:
@@ -65,6 +65,8 @@ def cases() -> Iterator[Case]:
     lowest = torch.full((1, 1, 3, 3), -128, dtype=torch.int8)
     yield Case("all -128", (lowest, (3, 3), (1, 1), (1, 1), (1, 1), False))
     yield Case("transposed", (samples.s8(1, 2, 6, 5).transpose(2, 3), (2, 2), (1, 1), (0, 0), (1, 1), False))
+    last = samples.channels_last(samples.s8(2, 3, 7, 9))
+    yield Case("channels last", (last, (3, 3), (2, 2), (1, 1), (1, 1), False))
     yield Case("no images", (samples.s8(0, 2, 4, 4), (2, 2), (2, 2), (0, 0), (1, 1), False))
     yield Case("stem 64x56x56", (samples.s8(1, 64, 56, 56), (3, 3), (2, 2), (1, 1), (1, 1), False), layer=True)
 

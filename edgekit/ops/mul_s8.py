@@ -28,7 +28,7 @@ def shape(a: Tensor, b: Tensor, multiplier: float, lo: int = -128, hi: int = 127
     result = checks.broadcast("mul_s8", a, b)
     checks.normal("mul_s8", "multiplier", multiplier)
     checks.bounds("mul_s8", lo, hi)
-    return a.new_empty(result)
+    return checks.result(result, a, b)
 
 
 def cases() -> Iterator[Case]:
@@ -40,6 +40,8 @@ def cases() -> Iterator[Case]:
         yield Case(f"length {n}", (samples.s8(n), samples.s8(n, seed=1), 0.01, 0, 127))
     yield Case("strided", (samples.s8(5, 6).t(), samples.s8(6, 10)[:, ::2], 0.01))
     yield Case("a gate for each channel", (samples.s8(2, 5, 4, 3), samples.s8(2, 5, 1, 1, seed=1), 0.01))
+    last = samples.channels_last(samples.s8(2, 5, 4, 3))
+    yield Case("channels last", (last, samples.s8(2, 5, 1, 1, seed=1), 0.01))
     yield Case("outer product", (samples.s8(7, 1), samples.s8(1, 9, seed=1), 0.01))
     yield Case("scalars", (samples.s8(), samples.s8(seed=1), 0.01))
     yield Case("gate 64x56x56", (samples.s8(1, 64, 56, 56), samples.s8(1, 64, 1, 1, seed=1), 0.01), layer=True)

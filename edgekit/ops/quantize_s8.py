@@ -28,7 +28,7 @@ def shape(x: Tensor, scale: Tensor, axis: int | None = None, lo: int = -128, hi:
     checks.tensor("quantize_s8", "x", x, torch.float32, x)
     checks.scale("quantize_s8", scale, x, axis)
     checks.bounds("quantize_s8", lo, hi)
-    return torch.empty_like(x, dtype=torch.int8, memory_format=torch.contiguous_format)
+    return torch.empty_like(x, dtype=torch.int8, memory_format=checks.layout(x))
 
 
 def cases() -> Iterator[Case]:
@@ -46,6 +46,8 @@ def cases() -> Iterator[Case]:
         x = samples.f32(5, 7, 3, spread=2)
         yield Case(f"per channel on axis {axis}", (x, samples.positive(x.shape[axis], middle=0.02), axis, -127, 127))
     yield Case("transposed", (samples.f32(6, 5).t(), samples.positive(5, middle=0.01), 0))
+    last = samples.channels_last(samples.f32(2, 3, 5, 4))
+    yield Case("channels last", (last, samples.positive(3, middle=0.02), 1))
     yield Case("no rows", (samples.f32(0, 4), samples.positive(4), 1))
     yield Case("ReLU6 bounds", (samples.f32(100, spread=6), torch.tensor([0.05]), None, 0, 120))
     yield Case("bounds above zero", (samples.specials(1.0), torch.tensor([1.0]), None, 3, 3))

@@ -30,6 +30,11 @@ def positive(*shape: int, seed: int = 0, middle: float = 1.0) -> Tensor:
     return torch.exp2(torch.rand(shape, generator=_generator(shape, seed)) * 2 - 1) * middle
 
 
+def channels_last(x: Tensor) -> Tensor:
+    """Images with their channels innermost."""
+    return x.contiguous(memory_format=torch.channels_last)
+
+
 def specials(scale: float) -> Tensor:
     """float32 values on which quantisation goes wrong first: ties, infinities, NaN, zeros, smallest, largest."""
     ties = (torch.arange(-130, 131, dtype=torch.float32) + 0.5) * scale

@@ -16,6 +16,7 @@ from edgekit.export.native.operation import Operation, Plan
 from edgekit.export.native.rules import is_known, rule_of
 from edgekit.export.native.specialise import Fixed, described, specialise
 from edgekit.export.native.view import Buffer, Storage, View, dense_steps
+from edgekit.fuse.join import PRODUCTS, join
 from edgekit.graph import Graph, edit
 
 s8 = torch.ops.edgekit
@@ -30,7 +31,7 @@ class Compiled:
     Attributes:
         plan: with all memory given out.
         fixed: the graph at its shapes.
-        fused: sums that a layer computes.
+        fused: sums that a product computes.
         copies: copies that were inserted to bring a tensor into another order.
     """
 
@@ -54,7 +55,8 @@ def compile_plan(
         OperatorError: names every call that a plan cannot hold, with its source line.
         UsageError: for shapes or states that the graph does not have.
     """
-    fixed = _expanded(specialise(graph, shapes), shapes)
+    fixed = specialise(graph, shapes)
+    fixed = _expanded(specialise(join(fixed.graph, tables=False, sizes=fixed.sizes), shapes), shapes)
     builder = Builder(fixed, layout.decide(fixed))
     _refuse(builder)
     held = _states(builder, states or {})
@@ -69,7 +71,8 @@ def compile_plan(
     _outputs(builder, held)
     builder.plan.operations = _needed(builder.plan)
     memory.give_out(builder.plan)
-    return Compiled(builder.plan, fixed, len(builder.layout.sums), builder.copies)
+    fused = sum(node.target in PRODUCTS and edit.arguments(node)["residual"] is not None for node in fixed.nodes)
+    return Compiled(builder.plan, fixed, fused, builder.copies)
 
 
 def _expanded(fixed: Fixed, shapes: Mapping[str, Sequence[int]] | None) -> Fixed:

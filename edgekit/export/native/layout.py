@@ -1,5 +1,5 @@
 """Where results should lie, decided before anything is written: which are images channels last, what margins they need,
-which go straight into a concatenation, and which sums are computed by the layer in front of them.
+and which go straight into a concatenation.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ aten, s8 = torch.ops.aten, torch.ops.edgekit
 Margins = tuple[int, int, int, int]  # top, left, bottom, right
 NOTHING: Margins = (0, 0, 0, 0)
 
-CONVOLUTION, LINEAR, ADD = s8.conv2d_s8.default, s8.linear_s8.default, s8.add_s8.default
+CONVOLUTION = s8.conv2d_s8.default
 POOLS = (s8.avg_pool_s8.default, s8.max_pool_s8.default)
 IMAGES = (CONVOLUTION, s8.conv_transpose2d_s8.default, *POOLS)
 ELEMENTWISE = (
-    ADD, s8.mul_s8.default, s8.lut_s8.default, aten.maximum.default, aten.minimum.default,
+    s8.add_s8.default, s8.mul_s8.default, s8.lut_s8.default, aten.maximum.default, aten.minimum.default,
 )  # fmt: skip
 WRITES_STEPS = (CONVOLUTION, *POOLS, *ELEMENTWISE, s8.quantize_s8.default, aten.cat.default)
 PAD = aten.constant_pad_nd.default
@@ -55,7 +55,6 @@ class Layout:
         last: results that lie channels last where the one who writes them has a choice.
         margins: around images that convolutions pad.
         joined: results that lie inside a concatenation.
-        sums: for an addition the layer that computes it, and views between the two.
         fronts: for a quantise call the preprocessing of bytes that becomes its table.
     """
 
@@ -63,14 +62,12 @@ class Layout:
     last: set[fx.Node] = field(default_factory=set)
     margins: dict[fx.Node, Margins] = field(default_factory=dict)
     joined: dict[fx.Node, Joined] = field(default_factory=dict)
-    sums: dict[fx.Node, tuple[fx.Node, ...]] = field(default_factory=dict)
     fronts: dict[fx.Node, ByteFront] = field(default_factory=dict)
 
     @cached_property
     def absorbed(self) -> set[fx.Node]:
         """Calls that become part of another one."""
-        sums = {node for chain in self.sums.values() for node in chain}
-        return sums | {node for front in self.fronts.values() for node in front.calls[:-1]}
+        return {node for front in self.fronts.values() for node in front.calls[:-1]}
 
     @cached_property
     def live(self) -> set[fx.Node]:
@@ -93,9 +90,6 @@ def decide(fixed: Fixed) -> Layout:
     for node in fixed.nodes:
         if node.target is aten.cat.default:
             _join(layout, node)
-    for node in fixed.nodes:
-        if node.target is ADD:
-            _sum(layout, node)
     return layout
 
 
@@ -125,7 +119,8 @@ def _wish(layout: Layout, node: fx.Node) -> None:
     if node.target is CONVOLUTION:
         read = conv_read(layout.fixed, node)
         source = edit.input_node(read.source) if read.source.target is PAD else read.source
-        layout.last.update((source, edit.operand(node, 0)))
+        residual = edit.arguments(node)["residual"]
+        layout.last.update((source, edit.operand(node, 0), *([] if residual is None else [residual])))
         if any(read.pads):
             _widen(layout, source, read.pads)
     elif node.target in IMAGES:
@@ -195,31 +190,3 @@ def _may_join(layout: Layout, tensor: Any, into: fx.Node, tensors: list[Any], di
     bytes_only = alike and fixed.values[tensor].dtype is torch.int8
     return bytes_only and (dim == 1 or tensor not in layout.margins)
 
-
-def _sum(layout: Layout, node: fx.Node) -> None:
-    """Of two layers the later one computes the sum, so that the other operand is there."""
-    for operand in sorted(_operands(layout, node), key=layout.fixed.nodes.index, reverse=True):
-        chain = _chain(layout, operand)
-        if chain is not None:
-            layout.sums[node] = chain
-            return
-
-
-def _operands(layout: Layout, node: fx.Node) -> list[fx.Node]:
-    """The operands of a sum without broadcasting; none where they are one tensor."""
-    operands = [edit.operand(node, 0), edit.operand(node, 1)]
-    same = all(layout.fixed.sizes(o) == layout.fixed.sizes(node) for o in operands)
-    return [o for o in operands if not layout.fixed.is_constant(o)] if same and operands[0] is not operands[1] else []
-
-
-def _chain(layout: Layout, operand: fx.Node) -> tuple[fx.Node, ...] | None:
-    """From the layer to the operand of a sum, if nothing else reads what is between."""
-    if len(layout.users(operand)) != 1 or operand in layout.joined:
-        return None
-    if operand.target in (CONVOLUTION, LINEAR):
-        return (operand,)
-    if operand.target is aten.squeeze.dim and _is_line_view(layout.fixed, operand):
-        before = edit.input_node(operand)
-        if before.target is CONVOLUTION and layout.users(before) == [operand]:
-            return (before, operand)
-    return None

@@ -10,7 +10,6 @@ from torch import fx
 from edgekit.export.native import words
 from edgekit.export.native.attributes import Attributes
 from edgekit.export.native.build import Builder, last_order
-from edgekit.export.native.rules import products
 from edgekit.export.native.view import Element, View, merged
 from edgekit.graph import edit
 
@@ -23,38 +22,10 @@ def not_bytes(builder: Builder, node: fx.Node) -> str:
 
 
 def add(builder: Builder, node: fx.Node) -> View:
-    """``add_s8``, computed by the layer in front of it where that layer feeds nothing else."""
+    """``add_s8``."""
     parts = edit.arguments(node)
-    if node in builder.layout.sums:
-        return _sum(builder, node, builder.layout.sums[node])
     attributes = words.Add(parts["ratio_a"], parts["ratio_b"], parts["lo"], parts["hi"])
     return _pair(builder, node, attributes, parts["a"], parts["b"])
-
-
-def _sum(builder: Builder, node: fx.Node, chain: tuple[fx.Node, ...]) -> View:
-    parts, layer = edit.arguments(node), chain[0]
-    first = parts["b"] is chain[-1]
-    ratios = (parts["ratio_b"], parts["ratio_a"]) if first else (parts["ratio_a"], parts["ratio_b"])
-    added = {"residual_first": int(first), "ratio": ratios[0], "residual_ratio": ratios[1]}
-    added |= {"sum_lo": parts["lo"], "sum_hi": parts["hi"]}
-    other = builder.view(parts["a"] if first else parts["b"])
-    if layer.target is s8.linear_s8.default:
-        out = builder.home(node)
-        products.emit_linear(builder, layer, out, builder.ordered(other), added)
-        return out
-    out = builder.home(node, last_order(len(other.sizes)))
-    if other.sizes[1] != 1 and other.steps[1] != 1:
-        other = builder.ordered(other, last_order(len(other.sizes)))
-    image, residual = (_with_row(view) for view in (out, other))
-    products.emit_convolution(builder, layer, image, residual, added)
-    return out
-
-
-def _with_row(view: View) -> View:
-    """A line as an image of one row, an image as it is."""
-    found = view if len(view.sizes) == 4 else view.reshaped((*view.sizes[:2], 1, view.sizes[2]))
-    assert found is not None
-    return found
 
 
 def _pair(builder: Builder, node: fx.Node, attributes: Attributes, *arguments: Any) -> View:

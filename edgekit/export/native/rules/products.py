@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -20,20 +21,43 @@ aten = torch.ops.aten
 
 def convolution(builder: Builder, node: fx.Node) -> View:
     """``conv2d_s8``."""
-    out = builder.home(node, last_order(4))
-    emit_convolution(builder, node, out, None, {})
-    return out
+    return _with_table(builder, node, last_order(4), _convolution)
 
 
-def emit_convolution(builder: Builder, node: fx.Node, out: View, residual: View | None, added: dict[str, Any]) -> None:
-    """The convolution of a node into ``out``, with what is added to it."""
+def _convolution(builder: Builder, node: fx.Node, out: View) -> None:
     parts = builder.fixed.argument(edit.arguments(node))
     x, pads = _image(builder, node)
     weight = builder.constant(parts["weight"].permute(0, 2, 3, 1))
     vectors = [builder.constant(parts[name]) for name in ("bias", "multiplier")]
     geometry = (*parts["stride"], *pads, *parts["dilation"], parts["groups"], parts["lo"], parts["hi"])
+    residual, added = _residual(builder, node)
+    if residual is not None and not _channels_together(residual):
+        residual = builder.ordered(residual, last_order(4))
     operands = [rows_last(x), weight, *vectors, *([] if residual is None else [rows_last(residual)])]
     builder.emit(words.Conv2d(*geometry, **added), operands, rows_last(out))
+
+
+def _with_table(
+    builder: Builder, node: fx.Node, order: tuple[int, ...] | None, product: Callable[[Builder, fx.Node, View], None]
+) -> View:
+    """Where the result of a product lies; the table that may follow it is looked up in place."""
+    out, table = builder.home(node, order), edit.arguments(node)["table"]
+    if table is None:
+        product(builder, node, out)
+        return out
+    before = builder.fresh(out.sizes, out.element, out.order, NOTHING)
+    product(builder, node, before)
+    builder.elementwise(words.Lut(-1), [before], out, [builder.view(table)])
+    return out
+
+
+def _residual(builder: Builder, node: fx.Node) -> tuple[View | None, dict[str, Any]]:
+    """What a product adds, and the attributes that say how."""
+    parts = edit.arguments(node)
+    if parts["residual"] is None:
+        return None, {}
+    names = ("residual_first", "ratio", "residual_ratio", "sum_lo", "sum_hi")
+    return builder.view(parts["residual"]), {name: parts[name] for name in names}
 
 
 def _image(builder: Builder, node: fx.Node) -> tuple[View, Margins]:
@@ -77,17 +101,15 @@ def _has_halo(builder: Builder, x: View, pads: Margins) -> bool:
 
 def linear(builder: Builder, node: fx.Node) -> View:
     """``linear_s8``."""
-    out = builder.home(node)
-    emit_linear(builder, node, out, None, {})
-    return out
+    return _with_table(builder, node, None, _linear)
 
 
-def emit_linear(builder: Builder, node: fx.Node, out: View, residual: View | None, added: dict[str, Any]) -> None:
-    """The layer of a node into ``out``, with what is added to it."""
+def _linear(builder: Builder, node: fx.Node, out: View) -> None:
     parts = builder.fixed.argument(edit.arguments(node))
     constants = [builder.constant(parts[name]) for name in ("weight", "bias", "multiplier")]
     x = as_rows(builder.ordered(builder.view(edit.operand(node, 0))))
-    operands = [x, *constants, *([] if residual is None else [as_rows(residual)])]
+    residual, added = _residual(builder, node)
+    operands = [x, *constants, *([] if residual is None else [as_rows(builder.ordered(residual))])]
     builder.emit(words.Linear(parts["lo"], parts["hi"], **added), operands, as_rows(out))
 
 
