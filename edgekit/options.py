@@ -423,10 +423,17 @@ class ExportConfig(Section):
 
 
 class BenchConfig(Section):
-    """How latency is measured: ``warmup`` runs, then at least ``min_samples`` and at least ``min_seconds``."""
+    """How latency is measured.
+
+    Attributes:
+        threads: of the runtime.
+        warmup, warmup_seconds: runs before the first that counts, at least so many and for so long.
+        min_samples, min_seconds: runs that count, the same.
+    """
 
     threads: Count = 1
     warmup: Annotated[int, Field(ge=0)] = 20
+    warmup_seconds: NotNegative = 0.5
     min_samples: Count = 100
     min_seconds: NotNegative = 3.0
 
@@ -452,8 +459,8 @@ class GateConfig(Section):
 class Recipe(Section):
     """One run, from data to report.
 
-    ``quantize: null`` leaves the model in float, for operators that have no integer form. ``qat`` trains what ``quantize``
-    made, with its rounding in the forward pass.
+    ``quantize: null`` leaves the model in float, for operators that have no integer form. ``qat`` trains what
+    ``quantize`` made, with its rounding in the forward pass.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]

@@ -102,7 +102,8 @@ def collapse(shape: Sequence[int], *strides: Sequence[int]) -> Layout:
 
 def order_of(out: Tensor) -> list[int]:
     """The dimensions of a dense tensor, outermost in memory first."""
-    return sorted(range(out.dim()), key=lambda dim: -out.stride(dim))
+    strides = out.stride()
+    return sorted(range(out.dim()), key=lambda dim: -strides[dim])
 
 
 def in_order(x: Tensor, axis: int | None, out: Tensor) -> tuple[Tensor, int | None, Tensor]:

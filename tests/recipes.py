@@ -15,7 +15,7 @@ train: {epochs: 3, learning_rate: 0.1, batch_size: 32}
 prune: {ratio: 0.5, recover: {epochs: 2, learning_rate: 0.05, batch_size: 32}}
 quantize: {calibration_samples: 64}
 export: {targets: [onnxruntime, tensorrt-10]}
-bench: {warmup: 2, min_samples: 10, min_seconds: 0.05}
+bench: {warmup: 2, warmup_seconds: 0, min_samples: 10, min_seconds: 0.05}
 gates: {max_drop: 100}
 """
 

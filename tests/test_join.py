@@ -151,9 +151,9 @@ class Layouts(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> object:
         value = super().run_node(n)
-        if isinstance(value, Tensor) and value.dim() == 4 and value.dtype is torch.int8 and n.op == "call_function":
-            if not value.is_contiguous(memory_format=torch.channels_last):
-                self.others.append(n.name)
+        is_image = isinstance(value, Tensor) and value.dim() == 4 and value.dtype is torch.int8
+        if is_image and n.op == "call_function" and not value.is_contiguous(memory_format=torch.channels_last):
+            self.others.append(n.name)
         return value
 
 

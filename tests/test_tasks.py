@@ -24,7 +24,7 @@ threads: 1
 data: {source: items.npz}
 train: {epochs: 4, learning_rate: 0.01, optimizer: adam, batch_size: 32}
 quantize: {calibration_samples: 64}
-bench: {warmup: 1, min_samples: 5, min_seconds: 0.01}
+bench: {warmup: 1, warmup_seconds: 0, min_samples: 5, min_seconds: 0.01}
 gates: {max_drop: null}
 """
 

@@ -65,9 +65,8 @@ def _look_up(node: fx.Node) -> None:
 
 def _chain(operand: fx.Node) -> tuple[fx.Node, ...]:
     """From a product to what an addition or a table reads: itself, or a line of its image of one row; else nothing."""
-    chain = (operand,)
-    if operand.target is LINE and operand.args[1] == 2:
-        chain = (edit.input_node(operand), operand)
+    is_line = operand.target is LINE and operand.args[1] == 2
+    chain = (edit.input_node(operand), operand) if is_line else (operand,)
     is_product = edit.is_call(chain[0], *PRODUCTS) and edit.arguments(chain[0])["table"] is None
     return chain if is_product and all(len(node.users) == 1 for node in chain) else ()
 

@@ -189,4 +189,3 @@ def _may_join(layout: Layout, tensor: Any, into: fx.Node, tensors: list[Any], di
     alike = writes and tensors.count(tensor) == 1 and (tensor in layout.last) == (into in layout.last)
     bytes_only = alike and fixed.values[tensor].dtype is torch.int8
     return bytes_only and (dim == 1 or tensor not in layout.margins)
-

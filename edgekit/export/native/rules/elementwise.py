@@ -9,7 +9,7 @@ from torch import fx
 
 from edgekit.export.native import words
 from edgekit.export.native.attributes import Attributes
-from edgekit.export.native.build import Builder, last_order
+from edgekit.export.native.build import Builder
 from edgekit.export.native.view import Element, View, merged
 from edgekit.graph import edit
 
