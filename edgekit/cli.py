@@ -109,12 +109,12 @@ def prune(
     seed: Seed = None,
     as_json: Json = False,
 ) -> None:
-    """Cut whole channels; with --recipe, recover by its prune.recover training."""
+    """Cut whole channels; with --recipe, recover after each step by its prune.recover training."""
     from edgekit import preflight
     from edgekit.graph import Graph
     from edgekit.prune import prune as cut
     from edgekit.prune.scores import WITH_DATA
-    from edgekit.stages import fit
+    from edgekit.stages import recovery
 
     _writable(out)
     job = preflight.prepare(recipe, _overrides(None, seed)) if recipe else None
@@ -123,14 +123,13 @@ def prune(
     if job is not None and importance in WITH_DATA:
         options |= {"data": list(job.training_batches()), "loss": job.loss}
     trained = Graph.load(graph)
+    config = job.recipe.prune.recover if job is not None and job.recipe.prune is not None else None
+    recover = None if job is None or config is None else recovery(job, config, trained)
     result = cut(
         trained, ratio, target_macs=target_macs, target_parameters=target_parameters, exclude=exclude or (),
-        steps=steps, seed=seed or 0, **options,
+        steps=steps, recover=recover, seed=seed or 0, **options,
     )  # fmt: skip
-    smaller = result.graph
-    if job is not None and job.recipe.prune is not None and job.recipe.prune.recover is not None:
-        smaller = fit(job, smaller, job.recipe.prune.recover, job.recipe.seed + 1, teacher=trained).graph
-    smaller.save(out)
+    (result.graph if recover is None else recover(result.graph)).save(out)
     found = result.report
     macs, parameters = (found.macs_before, found.macs_after), (found.parameters_before, found.parameters_after)
     text = "{}: {:,} MACs became {:,}, {:,} parameters {:,}".format(out, *macs, *parameters)

@@ -339,6 +339,12 @@ class QatConfig(RecoverConfig):
 
     learn_scale: bool = False
 
+    @model_validator(mode="after")
+    def _nothing_sparse(self) -> QatConfig:
+        if self.sparsity is not None:
+            raise ValueError("`sparsity` prepares for pruning, which comes before: set it in `train` or `recover`")
+        return self
+
 
 class PruneConfig(Section):
     """Structured pruning. One of ``ratio``, ``ratios``, ``target_macs`` and ``target_parameters`` says how much goes.

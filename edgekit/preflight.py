@@ -172,13 +172,16 @@ def _check_gates(loaded: Recipe, judge: Objective) -> None:
 
 def _check_training(loaded: Recipe, graph: Graph, place: torch.device) -> None:
     recover = loaded.prune.recover if loaded.prune is not None else None
-    names = [node.name for node in graph.nodes if node.op == "call_function"]
     for section, config in (("train", loaded.train), ("prune.recover", recover), ("qat", loaded.qat)):
         if config is None:
             continue
         precision.check(config.precision, place, graph)
         distill = config.distill if isinstance(config, RecoverConfig) else None
-        for name in distill.features if distill is not None else ():
+        if distill is None or not distill.features:
+            continue
+        trained = quant.prepare(graph) if section == "qat" else graph
+        names = [node.name for node in trained.nodes if node.op == "call_function"]
+        for name in distill.features:
             if name not in names:
                 raise RecipeError(
                     f"{section}.distill.features: the model has no node {name!r}.{did_you_mean(name, names)}",

@@ -72,21 +72,20 @@ def fit(
 
 def cut_channels(job: Job, graph: Graph, options: PruneConfig) -> PruneResult:
     """Prune a graph as a recipe says; between steps it recovers, after the last the caller sees to it."""
-    recover = options.recover
-
-    def between(smaller: Graph) -> Graph:
-        assert recover is not None
-        return fit(job, smaller, recover, job.recipe.seed + 1, teacher=graph).graph
-
     return prune(
         graph,
         options.ratios or options.ratio,
         **options.model_dump(exclude={"recover", "ratio", "ratios"}),
-        recover=None if recover is None else between,
+        recover=None if options.recover is None else recovery(job, options.recover, graph),
         data=list(job.training_batches()) if options.importance in WITH_DATA else None,
         loss=job.loss,
         seed=job.recipe.seed,
     )
+
+
+def recovery(job: Job, config: RecoverConfig, teacher: Graph) -> Callable[[Graph], Graph]:
+    """What trains a graph after channels were cut from it."""
+    return lambda smaller: fit(job, smaller, config, job.recipe.seed + 1, teacher=teacher).graph
 
 
 class Stages:

@@ -99,7 +99,7 @@ def plan(
     """
     if not out.numel():
         return ()
-    rows, columns, channels = rows_of(out)
+    rows, columns, channels = rows_of(x, out)
     config = config or heuristic(rows, columns, capability)
     return (
         Launch(

@@ -7,8 +7,9 @@ innermost place (torch's ``channels_last``) every load is of neighbours. Depthwi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import triton
@@ -16,7 +17,7 @@ import triton.language as tl
 from torch import Tensor
 
 from edgekit.kernels import depthwise, tiles
-from edgekit.kernels.epilogue import Epilogue, finish
+from edgekit.kernels.epilogue import NOTHING, Epilogue, finish
 from edgekit.kernels.launch import Capability, Launch, capability_of, run
 from edgekit.kernels.pixels import Pair, geometry, inside, pixels_at, steps_of
 from edgekit.kernels.requant import requantize
@@ -58,7 +59,7 @@ def heuristic(
 @triton.jit
 def conv2d_s8_kernel(
     x,  # int8, images
-    weight,  # int8, filters of taps * channels values
+    weight,  # int8, filters
     bias,  # int32 [groups * filters]
     multiplier,  # float32 [groups * filters]
     out,  # int8, images
@@ -84,8 +85,11 @@ def conv2d_s8_kernel(
     channels,  # of one group, as filters
     filters,
     taps,
-    weight_channel,  # from one channel of a filter to the next
-    weight_tap,
+    weight_group,  # from one group to the next, as all below
+    weight_filter,
+    weight_channel,
+    weight_row,
+    weight_column,
     lo,  # float, as hi
     hi,
     residual_image,
@@ -123,7 +127,7 @@ def conv2d_s8_kernel(
     filter_ = conv_group * filters + own
     top, left = (row * stride_y - padding_y)[:, None], (column * stride_x - padding_x)[:, None]
     corner = x + (image[:, None] * x_image + conv_group * channels * x_channel + top * x_row + left * x_column)
-    weights = weight + filter_ * (taps * channels)
+    weights = weight + conv_group * weight_group + own * weight_filter
     steps = tl.cdiv(channels, tile_depth)
     accumulator = tl.zeros((tile_pixels, tile_filters), dtype=tl.int32)
     for step in range(tl.cdiv(taps * channels, tile_depth) if flat else taps * steps):
@@ -139,12 +143,13 @@ def conv2d_s8_kernel(
         x_mask, weight_mask = pixel_mask, filter_mask
         if not even_depth:
             x_mask, weight_mask = x_mask & depth_mask[None, :], weight_mask & depth_mask[:, None]
-        down, right = tap // kernel_width * dilation_y, tap % kernel_width * dilation_x
+        tap_row, tap_column = tap // kernel_width, tap % kernel_width
+        down, right = tap_row * dilation_y, tap_column * dilation_x
         if padded:
             x_mask = x_mask & inside(top + down[None, :], left + right[None, :], in_height, in_width)
         offset = down * x_row + right * x_column + channel * x_channel
         x_tile = tl.load(corner + offset[None, :], mask=x_mask, other=0)
-        offset = tap * weight_tap + channel * weight_channel
+        offset = tap_row * weight_row + tap_column * weight_column + channel * weight_channel
         weight_tile = tl.load(weights + offset[:, None], mask=weight_mask, other=0)
         accumulator = tl.dot(x_tile, weight_tile, accumulator, out_dtype=tl.int32)
     accumulator += tl.load(bias + filter_, mask=filter_mask, other=0)
@@ -194,28 +199,96 @@ def plan(
         return ()
     filters, channels, height, width = weight.shape
     epilogue = Epilogue(*after)
-    added = out if epilogue.residual is None else epilogue.residual
     tensors = {"x": x, "weight": weight, "bias": bias, "multiplier": multiplier, "out": out}
     places = geometry(x, out, stride, padding, dilation)
-    finishing = {"lo": float(lo), "hi": float(hi), **steps_of("residual", added), **epilogue.arguments(out)}
-    constants = {**epilogue.constants(), "kernel_width": width, "padded": any(padding)}
-    constants["narrow"] = out.shape[2] * out.shape[3] < 2**30
     if channels == 1 and groups > 1 and not isinstance(config, Config):
         own = {"filters": filters, "filters_each": filters // groups, "kernel_height": height}
+        finishing, constants = _finishing(out, lo, hi, epilogue), _window(width, places, any(padding), epilogue)
         return (depthwise.launch({**tensors, **places, **own, **finishing}, constants, x.stride(1) == 1, config),)
-    pixels, filters = out.numel() // filters, filters // groups
-    if not isinstance(config, Config):
-        scattered = x.stride(1) != 1 or channels < _LEAST_DEPTH
-        config = heuristic(pixels, channels, filters, groups, capability, scattered, epilogue.empty)
-    own = {"channels": channels, "filters": filters, "taps": height * width, "weight_channel": weight.stride(1)}
-    own["weight_tap"] = weight.stride(3 if width > 1 else 2)
-    grid = (triton.cdiv(pixels, config.rows) * triton.cdiv(filters, config.columns), groups)
-    constants |= _tile(config, channels, height * width)
-    return (
-        Launch(
-            conv2d_s8_kernel, {**tensors, **places, **own, **finishing}, constants, grid, config.warps, config.stages
-        ),
-    )
+    steps = weight.stride()
+    walk = Filters(height, width, channels, filters // groups, filters // groups * steps[0], *steps)
+    general = config if isinstance(config, Config) else None
+    return (launch(tensors, places, walk, groups, lo, hi, any(padding), epilogue, general, capability),)
+
+
+class Filters(NamedTuple):
+    """The filters of one group, and how to walk them.
+
+    Attributes:
+        height, width: of the window.
+        channels, filters: their number.
+        group_step, filter_step, channel_step, row_step, column_step: from one to the next.
+    """
+
+    height: int
+    width: int
+    channels: int
+    filters: int
+    group_step: int
+    filter_step: int
+    channel_step: int
+    row_step: int
+    column_step: int
+
+
+def launch(
+    tensors: Mapping[str, Tensor],
+    places: Mapping[str, int],
+    walk: Filters,
+    groups: int,
+    lo: int,
+    hi: int,
+    padded: bool,
+    epilogue: Epilogue = NOTHING,
+    config: Config | None = None,
+    capability: Capability = (0, 0),
+) -> Launch:
+    """One launch of :func:`conv2d_s8_kernel`.
+
+    Args:
+        tensors: x, weight, bias, multiplier, out.
+        places: of :func:`geometry`.
+        walk: the filters.
+        groups: their number.
+        lo, hi: bounds of the result.
+        padded: whether a window may reach out of the image.
+        epilogue: what follows.
+        config: the heuristic's where it is not given.
+        capability: of the device that will run it.
+    """
+    x, out, taps = tensors["x"], tensors["out"], walk.height * walk.width
+    if config is None:
+        scattered = x.stride(1) != 1 or walk.channels < _LEAST_DEPTH
+        config = heuristic(places["pixels"], walk.channels, walk.filters, groups, capability, scattered, epilogue.empty)
+    own = {
+        "channels": walk.channels,
+        "filters": walk.filters,
+        "taps": taps,
+        "weight_group": walk.group_step,
+        "weight_filter": walk.filter_step,
+        "weight_channel": walk.channel_step,
+        "weight_row": walk.row_step,
+        "weight_column": walk.column_step,
+    }
+    constants = {**_window(walk.width, places, padded, epilogue), **_tile(config, walk.channels, taps)}
+    grid = (triton.cdiv(places["pixels"], config.rows) * triton.cdiv(walk.filters, config.columns), groups)
+    arguments = {**tensors, **places, **own, **_finishing(out, lo, hi, epilogue)}
+    return Launch(conv2d_s8_kernel, arguments, constants, grid, config.warps, config.stages)
+
+
+def _finishing(out: Tensor, lo: int, hi: int, epilogue: Epilogue) -> dict[str, Tensor | int | float]:
+    added = out if epilogue.residual is None else epilogue.residual
+    return {"lo": float(lo), "hi": float(hi), **steps_of("residual", added), **epilogue.arguments(out)}
+
+
+def _window(width: int, places: Mapping[str, int], padded: bool, epilogue: Epilogue) -> dict[str, int | bool]:
+    """Constants of depthwise layers, too."""
+    return {
+        **epilogue.constants(),
+        "kernel_width": max(width, 1),
+        "padded": padded,
+        "narrow": places["area"] < 2**30,
+    }
 
 
 def _tile(config: Config, channels: int, taps: int) -> dict[str, int | bool]:

@@ -57,6 +57,9 @@ class Epilogue(NamedTuple):
         }
 
 
+NOTHING = Epilogue()
+
+
 @triton.jit
 def finish(
     y,  # int8, requantised and in its bounds

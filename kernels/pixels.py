@@ -42,18 +42,27 @@ def steps_of(name: str, images: Tensor) -> dict[str, int]:
     return {f"{name}_{axis}": images.stride(i) for i, axis in enumerate(("image", "channel", "row", "column"))}
 
 
+_LAYOUTS = (torch.contiguous_format, torch.channels_last)
+
+
+def _layouts(*images: Tensor) -> list[torch.memory_format]:
+    """Those in which all of them are dense; images of one pixel or one channel are so in both."""
+    return [layout for layout in _LAYOUTS if all(one.is_contiguous(memory_format=layout) for one in images)]
+
+
 def dense_as(x: Tensor, out: Tensor) -> Tensor:
-    """Images ``x``, dense, their channels innermost where those of ``out`` are."""
-    return x.contiguous(memory_format=torch.contiguous_format if out.is_contiguous() else torch.channels_last)
+    """Images ``x`` in a layout that ``out`` has, too."""
+    return x if _layouts(x, out) else x.contiguous(memory_format=_layouts(out)[0])
 
 
-def rows_of(images: Tensor) -> tuple[int, int, int]:
-    """Dense images as rows that are rows of one image: how many, of how many values, and the channels side by side.
+def rows_of(x: Tensor, out: Tensor) -> tuple[int, int, int]:
+    """``out`` as rows that are rows of one image: how many, of how many values, and the channels side by side.
 
-    Channels are in the columns where they lie innermost (``torch.channels_last``); else each is an image of its own.
+    Channels are in the columns where they lie innermost in both (``torch.channels_last``); else each is an image of its
+    own.
     """
-    count, channels, height, width = images.shape
-    if images.is_contiguous():
+    count, channels, height, width = out.shape
+    if _layouts(x, out)[0] is torch.contiguous_format:
         return count * channels * height, width, 1
     return count * height, width * channels, channels
 

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import recipes
 
-from edgekit import cli
+from edgekit import cli, stages
 from edgekit.errors import EdgekitError
+from edgekit.graph import Graph, cost
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,21 @@ def test_inspect_shows_the_graph_and_what_runs(project: Path) -> None:
 def test_prune_reports_sizes(project: Path) -> None:
     found = document(project, "prune", "float.safetensors", "--ratio", "0.5", "-o", "again.safetensors")
     assert found["macs_after"] == 64 * 6 + 6 * 6 + 6 * 10
+
+
+def test_prune_recovers_after_every_step(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = list[int]()
+    real = stages.fit
+
+    def fit(job: Any, graph: Graph, *arguments: Any, **options: Any) -> Any:
+        trained.append(cost.total_macs(graph))
+        return real(job, graph, *arguments, **options)
+
+    monkeypatch.setattr(stages, "fit", fit)
+    wanted = ["prune", "float.safetensors", "--ratio", "0.5", "--steps", "2", "-o", "stepped.safetensors"]
+    found = document(project, *wanted, "--recipe", "recipe.yaml")
+    assert len(trained) == 2
+    assert found["macs_before"] > trained[0] > trained[1] == found["macs_after"]
 
 
 def test_taylor_needs_a_recipe_and_gets_it(project: Path) -> None:

@@ -107,7 +107,7 @@ def test_isa_flags_agree_with_the_kernel_of_the_operating_system() -> None:
     assert ("avx512vnni" in native.isa_flags()) == vnni
 
 
-SHARED = {"__init__", "launch", "requant", "sums", "batches", "depthwise", "epilogue", "pixels", "tiles"}
+SHARED = {"__init__", "launch", "phases", "requant", "sums", "batches", "depthwise", "epilogue", "pixels", "tiles"}
 SHARED |= {"broadcast", "recurrent", "rows"}
 
 

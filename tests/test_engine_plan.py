@@ -13,6 +13,7 @@ import torch
 from plans import Plan
 
 from edgekit.ops import OPS, OpSpec
+from edgekit.ops.epilogue import Epilogue
 from edgekit.ops.spec import Case, results
 
 native = pytest.importorskip("edgekit._C", reason="the extension is not built")
@@ -56,11 +57,30 @@ def bounds(args: Sequence[Any], at: int) -> dict[str, int]:
     return dict(zip(("lo", "hi"), rest + [-128, 127][len(rest) :], strict=True))
 
 
-def conv2d(args: tuple[Any, ...], out: torch.Tensor) -> Call:
+def behind(lay: Callable[[torch.Tensor], np.ndarray], after: Sequence[Any]) -> tuple[list[Any], dict[str, Any]] | None:
+    """The residual of a product and how it is added; None where a table follows, which is a word of its own."""
+    values = Epilogue(*after)
+    if values.table is not None:
+        return None
+    if values.residual is None:
+        return [], {}
+    names = ("ratio", "residual_ratio", "residual_first", "sum_lo", "sum_hi")
+    return [lay(values.residual)], {name: getattr(values, name) for name in names}
+
+
+def residual_last(activations: list[Any], constants: list[Any]) -> list[Any]:
+    return [activations[0], *constants, *activations[1:]]
+
+
+def conv2d(args: tuple[Any, ...], out: torch.Tensor) -> Call | None:
     x, weight, bias, multiplier, stride, padding, dilation, groups = args[:8]
     pads = {"pad_top": padding[0], "pad_bottom": padding[0], "pad_left": padding[1], "pad_right": padding[1]}
     own = window((stride, dilation), ("stride", "dilation")) | pads | {"groups": groups} | bounds(args, 8)
-    return Call("conv2d_s8", [images(x)], [images(weight), array(bias), array(multiplier)], [images(out)], own)
+    added = behind(images, args[10:])
+    if added is None:
+        return None
+    constants = [images(weight), array(bias), array(multiplier)]
+    return Call("conv2d_s8", [images(x), *added[0]], constants, [images(out)], own | added[1], order=residual_last)
 
 
 def conv_transpose2d(args: tuple[Any, ...], out: torch.Tensor) -> Call:
@@ -74,10 +94,13 @@ def conv_transpose2d(args: tuple[Any, ...], out: torch.Tensor) -> Call:
     return Call("conv_transpose2d_s8", [images(x)], constants, [images(out)], own | bounds(args, 9))
 
 
-def linear(args: tuple[Any, ...], out: torch.Tensor) -> Call:
-    return Call(
-        "linear_s8", [array(args[0])], [array(one) for one in args[1:4]], [array(out)], bounds(args, 4), spaced=False
-    )
+def linear(args: tuple[Any, ...], out: torch.Tensor) -> Call | None:
+    added = behind(array, args[6:])
+    if added is None:
+        return None
+    constants, own = [array(one) for one in args[1:4]], bounds(args, 4) | added[1]
+    activations = [array(args[0]), *added[0]]
+    return Call("linear_s8", activations, constants, [array(out)], own, spaced=False, order=residual_last)
 
 
 def matmul(args: tuple[Any, ...], out: torch.Tensor) -> Call:
@@ -246,12 +269,13 @@ def by_halo(call: Call) -> Plan | None:
     if call.kind != "conv2d_s8" or call.expected[0].size == 0:
         return None
     plan = Plan(LAYOUT)
-    port, result = plan.input(call.activations[0].shape), plan.output(call.expected[0].shape)
+    port, *residual = [plan.input(one.shape) for one in call.activations]
+    result = plan.output(call.expected[0].shape)
     x, out = plan.framed(port.size, [one + 1 for one in pads]), plan.framed(result.size, (1, 0, 2, 1))
     names = ("top", "left", "bottom", "right")
     plan.add("halo", [], [x], **{name: pad + 1 for name, pad in zip(names, pads, strict=True)})
     plan.add("copy", [port], [x])
-    plan.add(call.kind, [x, *(plan.constant(one) for one in call.constants)], [out], **own)
+    plan.add(call.kind, [x, *(plan.constant(one) for one in call.constants), *residual], [out], **own)
     plan.add("copy", [out], [result])
     return plan
 

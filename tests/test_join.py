@@ -121,10 +121,46 @@ def test_a_net_gives_the_same_bytes_in_fewer_calls(name: str) -> None:
     assert sum(words(joined).values()) <= sum(before.values())
     named = {node.name for node in edit.calls(integer.module)}
     new = {node.name for node in edit.calls(joined.module)} - named
-    assert all(name.startswith("unsqueeze") for name in new), new  # of what a line adds
+    assert all(name.startswith("unsqueeze") or name.endswith("_row") for name in new), new  # of lines
 
 
-def test_a_joined_graph_is_saved_exported_and_explained(tmp_path: Path) -> None:
+class Places(nn.Module):
+    """What is added is the same for every item: a plan has one item, the graph any number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.places, self.head = nn.Linear(8, 16), nn.Parameter(torch.randn(1, 5, 16)), nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layer(x) + self.places)
+
+
+class Repeated(Net):
+    """A residual that is repeated along rows and columns when it is added."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.first(x) + x.repeat(1, 2, 1, 1).mean((2, 3), keepdim=True).expand(-1, -1, 6, 5)
+
+
+@pytest.mark.parametrize(("kind", "shape"), [(Places, (2, 5, 8)), (Repeated, IMAGE)])
+def test_a_plan_adds_what_is_repeated(kind: type[nn.Module], shape: tuple[int, ...], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    integer, x = golden(kind(), torch.randn(shape)), torch.randn(1, *shape[1:])
+    assert ek.export_native(integer, tmp_path / "net.ekm").fused == 1
+    (got,) = ek.load(tmp_path / "net.ekm").run(x.numpy())
+    assert torch.equal(torch.from_numpy(got), integer(x))
+
+
+def test_a_joined_line_is_told_by_the_name_and_line_of_what_it_does_last() -> None:
+    torch.manual_seed(0)
+    joined = join(golden(Line(), torch.randn(2, 4, 9)))
+    (tensor,) = [one for one in ek.explain(joined).tensors if one.name == "silu"]
+    (product,) = [node for node in joined.nodes if node.target is torch.ops.edgekit.conv2d_s8.default]
+    assert tensor.carried_by == "edgekit.conv2d_s8"
+    assert "silu" in edit.source_line(product)
+
+
+def test_a_joined_graph_is_saved_and_exported(tmp_path: Path) -> None:
     torch.manual_seed(0)
     integer = golden(Gate(), torch.randn(IMAGE))
     joined, x = join(integer), torch.randn(1, *IMAGE[1:])

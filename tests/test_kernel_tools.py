@@ -79,13 +79,10 @@ def test_the_code_of_the_built_kernel_is_shown() -> None:
         (("linear_s8", "ref", "orin"), UsageError, "no code for a GPU"),
         (("linear_s8", None, "orin", "basic"), UsageError, "no language of a GPU"),
         (("linear_s8", None, "orinoco"), UsageError, "orin"),
-        (("conv_transpose2d_s8", None, "orin"), UsageError, "no Triton kernel"),
         (("own.py:fn",), UsageError, "a kernel of your own"),
     ],
 )
 def test_code_that_is_not_there_is_refused(arguments: tuple[Any, ...], problem: type[Exception], said: str) -> None:
-    if arguments[0] == "conv_transpose2d_s8" and "triton" in SPECS["conv_transpose2d_s8"].tiers:
-        pytest.skip("it has one")
     with pytest.raises(problem, match=said):
         asm.assembly(*arguments)
 

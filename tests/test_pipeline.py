@@ -331,6 +331,23 @@ BAD = {
         3,
         "`qat` trains what `quantize` makes",
     ),
+    "a feature that quantising folds away": (
+        nothing,
+        [
+            "model={file: net.py, object: build}",
+            "qat={epochs: 1, learning_rate: 0.1, distill: {features: [batch_norm]}}",
+        ],
+        RecipeError,
+        3,
+        "qat.distill.features: the model has no node 'batch_norm'",
+    ),
+    "a quantised net is not made sparse": (
+        nothing,
+        ["qat={epochs: 1, learning_rate: 0.1, sparsity: {kind: group_lasso}}"],
+        RecipeError,
+        3,
+        "`sparsity` prepares for pruning",
+    ),
     "an unknown feature": (
         nothing,
         ["prune.recover.distill.features=[liner_1]"],

@@ -59,7 +59,24 @@ def test_a_target_rounds_to_the_nearest_width() -> None:
     """Rounding up would leave every narrow layer whole, and take from the wide ones what is missing."""
     model = nn.Sequential(nn.Linear(3, 24), nn.ReLU(), nn.Linear(24, 256), nn.ReLU(), nn.Linear(256, 2))
     pruned = ek.prune(model, target_macs=0.9, round_to=16, example_inputs=torch.randn(2, 3)).graph
-    assert (widths(pruned)["0.weight"], widths(pruned)["2.weight"]) == (16, 256)
+    assert (widths(pruned)["0.weight"], widths(pruned)["2.weight"]) == (16, 240)
+
+
+def test_a_target_keeps_multiples_where_channels_are_fixed() -> None:
+    """Twenty of the channels reach an output of the net and stay, so that 32 can only stay whole."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = nn.Conv2d(3, 64, 1), nn.Conv2d(64, 32, 1), nn.Conv2d(12, 4, 1)
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            y = self.b(torch.relu(self.a(x)))
+            return y[:, :20], self.c(y[:, 20:])
+
+    pruned = ek.prune(Net(), target_macs=0.6, round_to=16, example_inputs=torch.randn(2, 3, 4, 4)).graph
+    assert widths(pruned)["b.weight"] == 32
+    assert widths(pruned)["a.weight"] % 16 == 0
 
 
 @pytest.mark.parametrize(("importance", "power"), [("l1", 1), ("l2", 2)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -15,6 +16,9 @@ from edgekit.ops.spec import Case, results
 
 pytest.importorskip("triton")
 pytestmark = pytest.mark.usefixtures("poisoned_empty")
+
+from edgekit.export.triton_aot.calls import IMAGES  # noqa: E402  # after the skip
+from edgekit.kernels import launch  # noqa: E402
 
 TRITON = [spec for spec in OPS if "triton" in spec.tiers]
 SHARE = 10  # of each sweep, every tenth shape runs by default: interpreted, the whole takes a minute for some operators
@@ -40,6 +44,18 @@ def test_interpreted(spec: OpSpec) -> None:
     small = [case for case in spec.cases() if not case.layer and size(case.args) < 100_000]
     for case in small + list(SWEEPS[spec.name]())[::SHARE]:
         assert_tier_is_reference(spec, case, "cpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the kernels are compiled for the GPU here, not interpreted")
+@pytest.mark.parametrize("name", IMAGES)
+def test_plans_of_images_channels_last(name: str) -> None:
+    """As they are compiled ahead of time, without what the launcher does before."""
+    spec, module = next(spec for spec in OPS if spec.name == name), import_module(f"edgekit.kernels.{name}")
+    for case in (case for case in spec.cases() if not case.layer):
+        args = [samples.channels_last(arg) if isinstance(arg, Tensor) and arg.dim() == 4 else arg for arg in case.args]
+        out = spec.shape(*args)
+        launch.run(module.plan(*args, out=out))
+        assert torch.equal(out, spec.reference(*case.args)), case.name
 
 
 @pytest.mark.slow

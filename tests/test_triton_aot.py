@@ -18,9 +18,12 @@ from edgekit.errors import MissingDependency, OutputError, UnsupportedError, Usa
 from edgekit.export import export_kernels
 from edgekit.export.triton_aot import calls, ptx, target
 from edgekit.export.triton_aot import compile as compiler
+from edgekit.export.triton_aot import manifest as manifest_module
 
 pytest.importorskip("triton")
 
+SIZES = "1x4x6x5_2x2_2x2_0x0_1x1_false"
+POOL = "max_pool_s8:x=1x4x6x5,kernel=2x2,stride=2x2,padding=0x0,dilation=1x1,ceil_mode=false"
 PRODUCTS = {"linear_s8", "linear_dynamic", "conv2d_s8", "matmul_s8", "attention_s8", "gru_s8", "lstm_s8"}
 
 
@@ -190,12 +193,24 @@ def test_interpreted_kernels_are_refused(tmp_path: Path) -> None:
         (["linear_s8:x=1x65,weight=10x64,bias=10,multiplier=10"], "shapes of linear_s8"),
         (["linear_s8:x=1x64,x=1x64"], "is not one ARGUMENT=VALUE"),
         ([HEAD, HEAD], "two calls are named linear_s8_head"),
+        ([f"{POOL},layout=nhwc"], "max_pool_s8 has no layout 'nhwc'. It has channels_last and contiguous."),
+        ([{**HEAD, "layout": "channels_last"}], "linear_s8 has no layout 'channels_last'"),
     ],
 )
 def test_wrong_shapes_are_explained(shapes: list[Any], message: str) -> None:
     with pytest.raises(UsageError) as error:
         calls.chosen(shapes)
     assert message in str(error.value)
+
+
+def test_images_lie_channels_last_unless_a_call_says_otherwise() -> None:
+    last, first = calls.chosen([POOL, f"{POOL},layout=contiguous"])
+    assert (last.name, first.name) == (f"max_pool_s8_{SIZES}", f"max_pool_s8_{SIZES}_contiguous")
+    assert (last.inputs["x"].stride(1), first.inputs["x"].stride(1)) == (1, 30)
+    (whole,) = calls.chosen(["conv2d_s8:x=1x4x6x5,weight=8x4x3x3,bias=8,multiplier=8,stride=1x1,padding=1x1,"
+                             "dilation=1x1,groups=1,residual=1x8x6x5"])  # fmt: skip
+    assert [t.stride(1) for t in whole.inputs.values() if t.dim() == 4] == [1, 1, 1]
+    assert manifest_module.described(last.inputs["x"])["layout"] == "channels_last"
 
 
 def test_a_file_of_shapes_is_read_as_the_text_is(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from triton_sizes import sizes
 
-from edgekit.ops import attention_s8, conv2d_s8, linear_dynamic, samples
+from edgekit.ops import attention_s8, conv2d_s8, conv_transpose2d_s8, linear_dynamic, samples
 from edgekit.ops.spec import Case
 
 
@@ -51,6 +51,24 @@ def convolution() -> Iterator[Case]:
         yield Case(name, (x.contiguous(memory_format=layout), *case.args[1:]))
 
 
+def transposed_convolution() -> Iterator[Case]:
+    """Windows, strides, paddings of both kinds, dilations, groups; both memory layouts."""
+    choose = random.Random(10)
+    for channels, filters, height in sizes(3, choose):
+        groups, each, out = choose.choice([1, 1, 2, 3]), 1 + channels % 37, 1 + filters % 37
+        kernel, stride, dilation = ((choose.randint(1, 4), choose.randint(1, 4)) for _ in range(3))
+        reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
+        padding = tuple(choose.randint(0, (least - 1) // 2) for least in reach)
+        more = tuple(choose.randint(0, max(s, d) - 1) for s, d in zip(stride, dilation, strict=True))
+        image = choose.choice([0, 1, 1, 2]), groups * each, 1 + height % 5, choose.randint(1, 5)
+        geometry = kernel, stride, padding, more, groups, dilation
+        case = conv_transpose2d_s8.case("", image, groups * out, *geometry, choose.choice([(-128, 127), (0, 60)]))
+        x, layout = case.args[0], choose.choice([torch.channels_last, torch.contiguous_format])
+        yield Case(
+            f"{image} to {groups * out} {geometry} {layout}", (x.contiguous(memory_format=layout), *case.args[1:])
+        )
+
+
 def attention() -> Iterator[Case]:
     """Queries, keys, depth and values; masks of whole rows, of single keys, and none; at times shared keys."""
     choose = random.Random(8)
@@ -74,6 +92,7 @@ def dynamic() -> Iterator[Case]:
 SWEEPS: dict[str, Callable[[], Iterator[Case]]] = {
     "matmul_s8": matmul,
     "conv2d_s8": convolution,
+    "conv_transpose2d_s8": transposed_convolution,
     "attention_s8": attention,
     "linear_dynamic": dynamic,
 }

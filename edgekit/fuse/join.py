@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 import torch
 from torch import fx
 
@@ -13,10 +11,8 @@ aten, s8 = torch.ops.aten, torch.ops.edgekit
 PRODUCTS = (s8.conv2d_s8.default, s8.linear_s8.default)
 ADD, TABLE, LINE = s8.add_s8.default, s8.lut_s8.default, aten.squeeze.dim
 
-Sizes = Callable[[fx.Node], Sequence[object]]
 
-
-def join(graph: Graph, *, tables: bool = True, sizes: Sizes | None = None) -> Graph:
+def join(graph: Graph, *, tables: bool = True) -> Graph:
     """A copy of an integer graph in which products add their residual and look their result up.
 
     What a product computes by itself is then no longer a value of the graph; the joined call has the name of the
@@ -25,24 +21,21 @@ def join(graph: Graph, *, tables: bool = True, sizes: Sizes | None = None) -> Gr
     Args:
         graph: of :func:`edgekit.lower`.
         tables: whether tables are joined, too.
-        sizes: of the graph's nodes, where more is known of them than the graph says.
     """
     joined = graph.copy()
-    sources = dict(zip(joined.nodes, graph.nodes, strict=True))
-    known = sizes or (lambda node: node.meta["val"].shape)
     for node in joined.nodes:
         if node.target is ADD:
-            _add(node, lambda own: tuple(known(sources[own])))
+            _add(node)
         elif node.target is TABLE and tables:
             _look_up(node)
     return joined.refresh()
 
 
-def _add(node: fx.Node, sizes: Sizes) -> None:
+def _add(node: fx.Node) -> None:
     """Of two products the later one adds, so that the other operand is there."""
     parts, order = edit.arguments(node), list(node.graph.nodes)
     a, b = parts["a"], parts["b"]
-    if a is b or not sizes(a) == sizes(b) == sizes(node):
+    if a is b or not a.meta["val"].shape == b.meta["val"].shape == node.meta["val"].shape:
         return
     for operand in sorted((a, b), key=order.index, reverse=True):
         chain = _chain(operand)
@@ -75,10 +68,13 @@ def _take(node: fx.Node, chain: tuple[fx.Node, ...], **arguments: object) -> Non
     """Let the product do what ``node`` does, in its place and under its name."""
     for one in chain:
         node.prepend(one)
-        one.meta.update(notes.encode(node))
-        notes.stand_for(one, node)
+        edit.copy_source(node, one)
+    chain[-1].meta.update(notes.encode(node))
+    notes.stand_for(chain[-1], node)
     for name, value in arguments.items():
         edit.set_argument(chain[0], name, value)
     node.replace_all_uses_with(chain[-1])
     node.graph.erase_node(node)
     chain[-1].name = node.name
+    if len(chain) > 1:
+        chain[0].name = f"{node.name}_row"

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from edgekit.errors import UsageError
-from edgekit.ops import checks, numerics, samples
+from edgekit.ops import checks, numerics, samples, window
 from edgekit.ops.linear_s8 import channel_vectors
 from edgekit.ops.spec import Case, Cost, OpSpec
 from edgekit.ops.window import Pair
@@ -67,7 +67,8 @@ def shape(
     checks.pair(NAME, "output_padding", output_padding, 0)
     checks.pair(NAME, "dilation", dilation, 1)
     axes = zip(x.shape[2:], weight.shape[2:], stride, padding, output_padding, dilation, strict=True)
-    return x.new_empty((x.shape[0], channels, *(_size(*axis) for axis in axes)))
+    height, width = (_size(*axis) for axis in axes)
+    return window.images_like(x, channels, (height, width))
 
 
 def _check_layer(x: Tensor, weight: Tensor, groups: int) -> None:
@@ -121,6 +122,10 @@ def cases() -> Iterator[Case]:
     yield case("groups", (1, 6, 4, 4), 4, (3, 3), (2, 2), (1, 1), (1, 1), 2)
     yield case("depthwise, dilated", (1, 5, 6, 6), 5, (3, 3), (1, 1), (2, 2), groups=5, dilation=(2, 2))
     yield case("one row", (2, 4, 1, 9), 3, (1, 3), (1, 2))
+    yield case("wide strides", (1, 2, 3, 3), 2, (5, 3), (4, 3), (3, 2), (1, 0), dilation=(2, 3))
+    yield case("padding that cuts", (1, 2, 6, 5), 3, (2, 3), (1, 2), (2, 3))
+    last = case("", (2, 3, 5, 4), 4, (3, 3), (2, 2), (1, 1), (1, 1)).args
+    yield Case("channels last", (samples.channels_last(last[0]), *last[1:]))
     yield case("no images", (0, 2, 4, 4), 2, (2, 2))
     yield case("decoder 32x28x28", (1, 32, 28, 28), 16, (4, 4), (2, 2), (1, 1), layer=True)
 
@@ -152,4 +157,5 @@ OP = OpSpec(
     shape=shape,
     cases=cases,
     cost=cost,
+    tiers=("ref", "triton"),
 )

@@ -62,7 +62,8 @@ def select(coupling: Coupling, values: Sequence[Tensor], ratio: Ratio, rule: Rul
     for group, value, indices, number in zip(groups, values, free, wanted, strict=True):
         score = value.tolist()
         order = sorted(indices, key=lambda i, score=score: (score[i], i))  # type: ignore[misc]
-        most = _rounded(len(group), number, rule.multiple(coupling, group), rule.nearest)
+        least = 1 if len(indices) == len(group) else len(group) - len(indices)
+        most = _rounded(len(group), number, rule.multiple(coupling, group), rule.nearest, least)
         victims.append([group.choices[i] for i in order[:most]])
     _leave_one(coupling, victims)
     return victims
@@ -167,8 +168,12 @@ def _share(ratio: float, count: int) -> int:
     return math.floor(ratio * count + 1e-9)
 
 
-def _rounded(width: int, count: int, multiple: int, nearest: bool) -> int:
-    """How many of ``width`` channels to cut so that a positive multiple stays: at most ``count``, or about as many."""
+def _rounded(width: int, count: int, multiple: int, nearest: bool, least: int) -> int:
+    """How many of ``width`` channels to cut so that a multiple stays: at most ``count``, or about as many.
+
+    Args:
+        least: channels that have to stay.
+    """
     kept = width - count
     multiples = (kept + multiple // 2) // multiple if nearest else -(-kept // multiple)
-    return max(width - max(multiples, 1) * multiple, 0)
+    return max(width - max(multiples, -(-least // multiple)) * multiple, 0)

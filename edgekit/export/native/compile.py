@@ -14,7 +14,7 @@ from edgekit.export.native import decompose, layout, memory
 from edgekit.export.native.build import ELEMENTS, Builder
 from edgekit.export.native.operation import Operation, Plan
 from edgekit.export.native.rules import is_known, rule_of
-from edgekit.export.native.specialise import Fixed, described, specialise
+from edgekit.export.native.specialise import Fixed, described, pinned, specialise
 from edgekit.export.native.view import Buffer, Storage, View, dense_steps
 from edgekit.fuse.join import PRODUCTS, join
 from edgekit.graph import Graph, edit
@@ -55,8 +55,7 @@ def compile_plan(
         OperatorError: names every call that a plan cannot hold, with its source line.
         UsageError: for shapes or states that the graph does not have.
     """
-    fixed = specialise(graph, shapes)
-    fixed = _expanded(specialise(join(fixed.graph, tables=False, sizes=fixed.sizes), shapes), shapes)
+    fixed = _expanded(specialise(join(pinned(graph, shapes), tables=False)))
     builder = Builder(fixed, layout.decide(fixed))
     _refuse(builder)
     held = _states(builder, states or {})
@@ -75,10 +74,10 @@ def compile_plan(
     return Compiled(builder.plan, fixed, fused, builder.copies)
 
 
-def _expanded(fixed: Fixed, shapes: Mapping[str, Sequence[int]] | None) -> Fixed:
+def _expanded(fixed: Fixed) -> Fixed:
     """With calls that have no rule written out in others that have."""
     unknown = [node for node in _unknown(Builder(fixed, layout.decide(fixed))) if not _is_spectrum(node)]
-    return specialise(decompose.expand(fixed, unknown, is_known), shapes) if unknown else fixed
+    return specialise(decompose.expand(fixed, unknown, is_known)) if unknown else fixed
 
 
 def _unknown(builder: Builder) -> list[fx.Node]:

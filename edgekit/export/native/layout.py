@@ -14,19 +14,19 @@ from torch import fx
 from edgekit.export.native import byte_front
 from edgekit.export.native.byte_front import ByteFront
 from edgekit.export.native.specialise import Fixed
+from edgekit.export.native.transposed import Margins, margins_of, parts_of
 from edgekit.graph import edit
 
 aten, s8 = torch.ops.aten, torch.ops.edgekit
-Margins = tuple[int, int, int, int]  # top, left, bottom, right
 NOTHING: Margins = (0, 0, 0, 0)
 
-CONVOLUTION = s8.conv2d_s8.default
+CONVOLUTION, TRANSPOSED = s8.conv2d_s8.default, s8.conv_transpose2d_s8.default
 POOLS = (s8.avg_pool_s8.default, s8.max_pool_s8.default)
-IMAGES = (CONVOLUTION, s8.conv_transpose2d_s8.default, *POOLS)
+IMAGES = (CONVOLUTION, TRANSPOSED, *POOLS)
 ELEMENTWISE = (
     s8.add_s8.default, s8.mul_s8.default, s8.lut_s8.default, aten.maximum.default, aten.minimum.default,
 )  # fmt: skip
-WRITES_STEPS = (CONVOLUTION, *POOLS, *ELEMENTWISE, s8.quantize_s8.default, aten.cat.default)
+WRITES_STEPS = (CONVOLUTION, TRANSPOSED, *POOLS, *ELEMENTWISE, s8.quantize_s8.default, aten.cat.default)
 PAD = aten.constant_pad_nd.default
 
 
@@ -125,6 +125,9 @@ def _wish(layout: Layout, node: fx.Node) -> None:
             _widen(layout, source, read.pads)
     elif node.target in IMAGES:
         layout.last.add(edit.input_node(node))
+        margins = margins_of(parts_of(layout.fixed, node)) if node.target is TRANSPOSED else NOTHING
+        if any(margins):
+            _widen(layout, edit.input_node(node), margins)
     elif node in layout.last and layout.fixed.sizes(node):
         for source in node.all_input_nodes:
             if not layout.fixed.is_constant(source) and _is_same_image(layout.fixed, source, node):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -47,17 +47,23 @@ class Fixed:
         return fx.map_arg(value, lambda node: self.values[node])
 
 
-def specialise(graph: Graph, shapes: Mapping[str, Sequence[int]] | None = None) -> Fixed:
-    """Fix the shape of every input: as given by name, else a batch of 1.
+def pinned(graph: Graph, shapes: Mapping[str, Sequence[int]] | None = None) -> Graph:
+    """A copy with every input at a fixed shape: as given by name, else a batch of 1.
 
     Raises:
         UsageError: for a shape that the graph cannot take, or of an input that it does not have.
     """
-    sizes = _input_sizes(graph, shapes or {})
+    sizes, own = _input_sizes(graph, shapes or {}), graph.copy()
+    own.inputs = tuple(replace(info, shape=size) for info, size in zip(graph.inputs, sizes, strict=True))
+    return own.refresh()
+
+
+def specialise(graph: Graph) -> Fixed:
+    """What is known of a :func:`pinned` graph before it runs."""
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     walk = _Walk(graph, mode)
     with mode:
-        inputs = [torch.empty(size, dtype=info.dtype) for size, info in zip(sizes, graph.inputs, strict=True)]
+        inputs = [info.example() for info in graph.inputs]
     with torch.no_grad():
         walk.run(*inputs)
     return Fixed(graph, walk.values, tuple(_live(graph, walk.values)))

@@ -85,6 +85,11 @@ class View:
         return math.prod(self.sizes)
 
     @property
+    def repeats(self) -> bool:
+        """Whether an element is read more than once."""
+        return any(size > 1 and step == 0 for size, step in zip(self.sizes, self.steps, strict=True))
+
+    @property
     def order(self) -> tuple[int, ...]:
         """The dimensions from the outermost in memory to the innermost; those of size 1 stay where torch has them."""
         return in_order(self.sizes, self.steps)

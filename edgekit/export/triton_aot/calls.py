@@ -4,6 +4,8 @@ A call is an operator with tensors on torch's "meta" device, which have sizes an
 ``linear_s8:x=1x512,weight=1000x512,bias=1000,multiplier=1000,lo=0``: sizes for tensors and for lists of integers,
 numbers for the rest, ``none`` for what is left out; arguments with a default may be missing. In a JSON file it is
 ``{"operator": "linear_s8", "name": "head", "x": [1, 512], ...}``, and the file holds a list of these.
+
+Images, and filters with them, lie ``layout=channels_last``, in which their kernels are fast, or ``layout=contiguous``.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from edgekit.errors import EdgekitError, InputError, UsageError, did_you_mean
 from edgekit.ops import OPS, OpSpec
 from edgekit.ops.dispatch import TRITON
 
+LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+IMAGES = ("conv2d_s8", "conv_transpose2d_s8", "avg_pool_s8", "max_pool_s8")
 EXAMPLE = "Write it like linear_s8:x=1x512,weight=1000x512,bias=1000,multiplier=1000."
 
 
@@ -32,7 +36,7 @@ class Call:
     Attributes:
         name: a word of C, unique among the calls that are compiled together.
         spec: the operator.
-        arguments: by name, in the order of the schema; tensors are dense and on "meta".
+        arguments: by name, in the order of the schema; tensors are dense, or ``torch.channels_last``, and on "meta".
     """
 
     name: str
@@ -54,7 +58,7 @@ def layers(operators: Sequence[str] | None = None) -> tuple[Call, ...]:
     """The calls that operators list as layers of real networks; of all operators by default."""
     specs = with_kernels() if operators is None else [_spec(name) for name in operators]
     return tuple(
-        Call(_word(f"{spec.name} {case.name}"), spec, _on_meta(spec, case.args))
+        Call(_word(f"{spec.name} {case.name}"), spec, _on_meta(spec, case.args, _layout(spec)))
         for spec in specs
         for case in spec.cases()
         if case.layer
@@ -114,7 +118,7 @@ def _read(path: Path) -> list[Mapping[str, Any]]:
 
 def _call(fields: Mapping[str, Any]) -> Call:
     spec = _spec(str(fields.get("operator", "")))
-    given = {name: value for name, value in fields.items() if name not in ("operator", "name")}
+    given = {name: value for name, value in fields.items() if name not in ("operator", "name", "layout")}
     names = [argument.name for argument in _schema(spec)]
     for name in given:
         if name not in names:
@@ -126,8 +130,9 @@ def _call(fields: Mapping[str, Any]) -> Call:
         spec.shape(*values)
     except EdgekitError as error:
         raise error.at(f"shapes of {spec.name}") from error
-    named = str(fields.get("name", "")) or "_".join(_as_text(given.get(name)) for name in names if name in given)
-    return Call(_word(f"{spec.name} {named}"), spec, _on_meta(spec, values))
+    parts = [*(_as_text(given[name]) for name in names if name in given), str(fields.get("layout", ""))]
+    named = str(fields.get("name", "")) or "_".join(filter(None, parts))
+    return Call(_word(f"{spec.name} {named}"), spec, _on_meta(spec, values, _layout(spec, fields.get("layout"))))
 
 
 def _spec(name: str) -> OpSpec:
@@ -188,12 +193,31 @@ def _sizes(value: Any) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _on_meta(spec: OpSpec, values: Sequence[Any]) -> dict[str, Any]:
-    """Arguments by name, every tensor as the launcher of the kernel would see it: dense."""
+def _layout(spec: OpSpec, wanted: object = None) -> torch.memory_format:
+    """Of the tensors of four dimensions that an operator takes.
+
+    Raises:
+        UsageError: for a word that is no layout, or another than "contiguous" where no images are.
+    """
+    if wanted is None:
+        return torch.channels_last if spec.name in IMAGES else torch.contiguous_format
+    known = LAYOUTS if spec.name in IMAGES else {"contiguous": torch.contiguous_format}
+    if wanted not in known:
+        raise UsageError(f"{spec.name} has no layout {wanted!r}.", fix=f"It has {' and '.join(known)}.")
+    return known[str(wanted)]
+
+
+def _on_meta(spec: OpSpec, values: Sequence[Any], layout: torch.memory_format) -> dict[str, Any]:
+    """Arguments by name, every tensor as the launcher of the kernel would see it."""
+
+    def moved(value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        return value.to("meta").contiguous(memory_format=layout if value.dim() == 4 else torch.contiguous_format)
+
     schema = _schema(spec)
     given = [*values, *(argument.default_value for argument in schema[len(values) :])]
-    moved = [value.to("meta").contiguous() if isinstance(value, Tensor) else value for value in given]
-    return {argument.name: value for argument, value in zip(schema, moved, strict=True)}
+    return {argument.name: moved(value) for argument, value in zip(schema, given, strict=True)}
 
 
 def _as_text(value: Any) -> str:

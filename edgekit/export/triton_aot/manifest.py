@@ -103,7 +103,7 @@ def _call(planned: PlannedCall, plugin: str) -> dict[str, Any]:
     return {
         "name": planned.call.name,
         "operator": planned.call.spec.name,
-        "arguments": [{"name": name, **_value(value)} for name, value in planned.call.arguments.items()],
+        "arguments": [{"name": name, **described(value)} for name, value in planned.call.arguments.items()],
         "buffers": [{"name": b.name, "role": b.role, "bytes": b.bytes} for b in planned.buffers],
         "launches": [_launch(launch) for launch in planned.launches],
         "tensorrt_plugin": plugin,
@@ -115,7 +115,9 @@ def _launch(launch: PlannedLaunch) -> dict[str, Any]:
     return {"kernel": launch.kernel.name, "grid": list(launch.grid), "values": values}
 
 
-def _value(value: Any) -> dict[str, Any]:
+def described(value: Any) -> dict[str, Any]:
+    """An argument of a call."""
     if isinstance(value, Tensor):
-        return {"type": str(value.dtype).removeprefix("torch."), "sizes": list(value.shape)}
+        layout = "contiguous" if value.is_contiguous() else "channels_last"
+        return {"type": str(value.dtype).removeprefix("torch."), "sizes": list(value.shape), "layout": layout}
     return {"value": value}

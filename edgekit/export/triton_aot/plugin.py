@@ -112,6 +112,8 @@ def plugin(planned: PlannedCall) -> Plugin:
         raise UnsupportedError("it needs workspace, and a plugin has none.")
     if not planned.call.inputs:
         raise UnsupportedError("it reads no tensor.")
+    if not all(buffer.tensor.is_contiguous() for buffer in planned.buffers):
+        raise UnsupportedError("its images lie channels last, and those of a plugin do not: ask for layout=contiguous.")
     wrong = [buffer.name for buffer in planned.buffers if buffer.tensor.dtype not in DATA_TYPES]
     if wrong:
         raise UnsupportedError(f"{wrong[0]} is of a type that TensorRT does not have.")

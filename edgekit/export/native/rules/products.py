@@ -13,6 +13,7 @@ from torch import fx
 from edgekit.export.native import words
 from edgekit.export.native.build import Builder, last_order, rows_last
 from edgekit.export.native.layout import NOTHING, PAD, Margins, conv_read
+from edgekit.export.native.transposed import margins_of, parts_of
 from edgekit.export.native.view import View
 from edgekit.graph import edit
 
@@ -31,7 +32,7 @@ def _convolution(builder: Builder, node: fx.Node, out: View) -> None:
     vectors = [builder.constant(parts[name]) for name in ("bias", "multiplier")]
     geometry = (*parts["stride"], *pads, *parts["dilation"], parts["groups"], parts["lo"], parts["hi"])
     residual, added = _residual(builder, node)
-    if residual is not None and not _channels_together(residual):
+    if residual is not None and (residual.repeats or not _channels_together(residual)):
         residual = builder.ordered(residual, last_order(4))
     operands = [rows_last(x), weight, *vectors, *([] if residual is None else [rows_last(residual)])]
     builder.emit(words.Conv2d(*geometry, **added), operands, rows_last(out))
@@ -69,11 +70,14 @@ def _image(builder: Builder, node: fx.Node) -> tuple[View, Margins]:
         x = _as_image(inner, (*sizes[:2], *((1, inner.sizes[2]) if len(inner.sizes) == 3 else inner.sizes[2:])))
     else:
         x = builder.view(read.source)
-    if not _channels_together(x):
-        return builder.ordered(x, last_order(4), read.pads), read.pads
-    if any(read.pads) and not _has_halo(builder, x, read.pads):
-        x = builder.ordered(x, last_order(4), read.pads)
-    return x, read.pads
+    return _with_halo(builder, x, read.pads), read.pads
+
+
+def _with_halo(builder: Builder, x: View, pads: Margins) -> View:
+    """An image with its channels side by side and zeros around it: where it lies, or a copy."""
+    if _channels_together(x) and (not any(pads) or _has_halo(builder, x, pads)):
+        return x
+    return builder.ordered(x, last_order(4), pads)
 
 
 def _as_image(view: View, sizes: tuple[int, ...]) -> View:
@@ -122,14 +126,20 @@ def as_rows(view: View, dims: int = 1) -> View:
 
 
 def transposed(builder: Builder, node: fx.Node) -> View:
-    """``conv_transpose2d_s8``."""
-    parts = builder.fixed.argument(edit.arguments(node))
-    x = builder.ordered(builder.view(edit.operand(node, 0)), last_order(4))
-    constants = [builder.constant(parts[name]) for name in ("weight", "bias", "multiplier")]
-    value = builder.fixed.values[node]
-    out = builder.fresh(tuple(value.shape), x.element, last_order(4), NOTHING)
-    geometry = (*parts["stride"], *parts["padding"], *parts["dilation"], parts["groups"], parts["lo"], parts["hi"])
-    builder.emit(words.ConvTranspose2d(*geometry), [rows_last(x), *constants], rows_last(out))
+    """``conv_transpose2d_s8``: as plain convolutions, where it can be."""
+    arguments = builder.fixed.argument(edit.arguments(node))
+    vectors = [builder.constant(arguments[name]) for name in ("bias", "multiplier")]
+    common = arguments["groups"], arguments["lo"], arguments["hi"]
+    parts, out = parts_of(builder.fixed, node), builder.home(node, last_order(4))
+    x = _with_halo(builder, builder.view(edit.operand(node, 0)), margins_of(parts))
+    for part in parts:
+        weight = builder.constant(part.filters(arguments["weight"], arguments["groups"]))
+        geometry = (1, 1, *part.pads, *part.dilation, *common)
+        builder.emit(words.Conv2d(*geometry), [rows_last(x), weight, *vectors], rows_last(part.view(out)))
+    if not parts:
+        weight = builder.constant(arguments["weight"])
+        geometry = (*arguments["stride"], *arguments["padding"], *arguments["dilation"], *common)
+        builder.emit(words.ConvTranspose2d(*geometry), [rows_last(x), weight, *vectors], rows_last(out))
     return out
 
 
