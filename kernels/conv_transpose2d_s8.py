@@ -105,7 +105,21 @@ def conv_transpose2d_s8(
         out: int8 [N, O, rows, columns], of any strides; its size holds the output padding.
         config: launch configuration; the heuristic's where it is not given.
     """
-    vectors = bias.contiguous(), multiplier.contiguous()
-    options = stride, padding, output_padding, groups, dilation, lo, hi
-    run(plan(x, weight, *vectors, *options, out=out, config=config, capability=capability_of(x)))
+    launches = plan(
+        x,
+        weight,
+        bias.contiguous(),
+        multiplier.contiguous(),
+        stride,
+        padding,
+        output_padding,
+        groups,
+        dilation,
+        lo,
+        hi,
+        out=out,
+        config=config,
+        capability=capability_of(x),
+    )
+    run(launches)
     return out

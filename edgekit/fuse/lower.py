@@ -82,7 +82,7 @@ def lowered(graph: Graph) -> Lowered:
         raise UsageError("the graph is not quantised.", fix="Call ek.quantize first.")
     work, ends = Work(graph), {cell.end: cell for cell in found}
     inside = {node for cell in found if not cell.is_border for node in cell.members}
-    operators = []
+    operators, floats = list[Fused](), set(patterns.float_calls(graph))
     for node in graph.nodes:
         if node.op == "placeholder":
             work.floats[node] = work.structure.placeholder(node.name)
@@ -90,7 +90,8 @@ def lowered(graph: Graph) -> Lowered:
             _cell(work, ends[node])
         elif node.op == "call_function" and node not in inside and not _is_looked_through(node):
             work.keep(node)
-        operators += _reported(graph, node, ends)
+        if node in floats or (node in ends and not ends[node].is_border):
+            operators.append(_reported(graph, node, ends.get(node)))
     return Lowered(work.finish(), tuple(operators))
 
 
@@ -115,17 +116,14 @@ def _cell(work: Work, cell: Cell) -> None:
     work.values[cell.end] = new
 
 
-def _reported(graph: Graph, node: fx.Node, ends: dict[fx.Node, Cell]) -> list[Fused]:
-    if node in ends and not ends[node].is_border:
-        cell = ends[node]
+def _reported(graph: Graph, node: fx.Node, cell: Cell | None) -> Fused:
+    if cell is not None and not cell.is_border:
         fused = ["requantise", *([edit.operator_name(cell.clamp)] if cell.clamp is not None else [])]
         if kinds.kind_of(cell.body) is kinds.WEIGHTED and edit.arguments(cell.body)["bias"] is not None:
             fused.append("bias")
         call = kinds.call_of(cell.body)
-        return [Fused(cell.body.name, edit.operator_name(call), tuple(fused), "", cost.macs(graph, call))]
-    if node in patterns.float_calls(graph):
-        return [Fused(node.name, edit.operator_name(node), (), why_float(node), cost.macs(graph, node))]
-    return []
+        return Fused(cell.body.name, edit.operator_name(call), tuple(fused), "", cost.macs(graph, call))
+    return Fused(node.name, edit.operator_name(node), (), why_float(node), cost.macs(graph, node))
 
 
 def why_float(node: fx.Node) -> str:

@@ -11,8 +11,8 @@ from torch import Tensor, fx, nn
 
 import edgekit.ops  # noqa: F401  registers torch.ops.edgekit
 from edgekit.graph import Graph, edit, patterns
-from edgekit.graph.graph import propagate_shapes
 from edgekit.graph.patterns import Cell
+from edgekit.graph.shapes import propagate_shapes
 from edgekit.ops import numerics
 
 DEQUANTIZE = torch.ops.edgekit.dequantize.default

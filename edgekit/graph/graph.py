@@ -15,15 +15,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch._dispatch.python import enable_python_dispatcher
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
-from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 
 import edgekit.ops  # noqa: F401  registers torch.ops.edgekit, which graphs call
 from edgekit.errors import InputError
 from edgekit.graph import edit, modes
-from edgekit.graph.recurrent import shapes_at_once
+from edgekit.graph.shapes import propagate_shapes
 
 
 @dataclass(frozen=True)
@@ -155,25 +151,3 @@ def size_at(size: float | torch.SymInt | torch.SymFloat, batch: int) -> float:
         return size
     expression = size.node.expr
     return float(expression.xreplace(dict.fromkeys(expression.free_symbols, batch)))
-
-
-class ShapePropagation(FakeTensorProp):
-    """Runs a graph on fake tensors; stored ones are fake too, or a call in place would change them."""
-
-    def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
-        """Return a fake of the stored tensor; of anything else the thing itself."""
-        value = super().get_attr(target, args, kwargs)
-        return self._mode.from_tensor(value, static_shapes=True) if isinstance(value, Tensor) else value
-
-
-def propagate_shapes(graph: Graph, interpreter: type[ShapePropagation] = ShapePropagation) -> None:
-    """Set ``meta["val"]`` of every node to a fake tensor, with one symbol for each dynamic dimension."""
-    mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
-    fakes = [_fake(mode, info) for info in graph.inputs]
-    with enable_python_dispatcher(), shapes_at_once(), torch.no_grad():
-        interpreter(graph.module, mode).propagate_dont_convert_inputs(*fakes)
-
-
-def _fake(mode: FakeTensorMode, info: TensorInfo) -> Tensor:
-    sizes = [DimDynamic.STATIC if isinstance(d, int) else DimDynamic.DYNAMIC for d in info.shape]
-    return mode.from_tensor(info.example(), symbolic_context=StatelessSymbolicContext(dynamic_sizes=sizes))

@@ -19,8 +19,9 @@ from torch import Tensor, fx, nn
 from edgekit import disk
 from edgekit.errors import GraphFileError
 from edgekit.graph import edit, encode
-from edgekit.graph.graph import Graph, ShapePropagation, TensorInfo, propagate_shapes, size_at
+from edgekit.graph.graph import Graph, TensorInfo, size_at
 from edgekit.graph.quiet import quiet
+from edgekit.graph.shapes import ShapePropagation, propagate_shapes
 
 FORMAT = 1
 MAX_JSON = 16 * 2**20  # bytes of node list; the largest nets of the field stay below 2 MiB

@@ -17,7 +17,8 @@ from edgekit.graph.canonical import masks
 from edgekit.graph.canonical.norms import l2
 from edgekit.graph.canonical.padding import ONE_SIDED
 from edgekit.graph.canonical.rule import Rule, always, apply, become, calls_of
-from edgekit.graph.graph import Graph, known_size, propagate_shapes
+from edgekit.graph.graph import Graph, known_size
+from edgekit.graph.shapes import propagate_shapes
 
 aten, own = torch.ops.aten, torch.ops.edgekit
 

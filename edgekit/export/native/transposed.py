@@ -42,7 +42,7 @@ class Part:
             groups: of the transposed convolution.
         """
         taps = [list(range(p.last_tap, -1, -p.tap_step)) for p in (self.rows, self.columns)]
-        apart = weight.unflatten(0, (groups, -1))[:, :, :, taps[0]][:, :, :, :, taps[1]]
+        apart = weight.reshape(groups, -1, *weight.shape[1:])[:, :, :, taps[0]][:, :, :, :, taps[1]]
         return apart.permute(0, 2, 3, 4, 1).flatten(0, 1)
 
     def view(self, out: View) -> View:
@@ -56,7 +56,7 @@ class Part:
 
 
 def parts_of(fixed: Fixed, node: fx.Node) -> tuple[Part, ...]:
-    """The convolutions of a ``conv_transpose2d_s8``; none where one of them would have no taps, or begin inside ``x``."""
+    """The convolutions of a ``conv_transpose2d_s8``; none where one has no taps, or begins or ends inside ``x``."""
     parts = fixed.argument(edit.arguments(node))
     inputs, kernel, results = parts["x"].shape[2:], parts["weight"].shape[2:], fixed.values[node].shape[2:]
     axes = zip(results, kernel, parts["stride"], parts["padding"], parts["dilation"], strict=True)

@@ -29,7 +29,8 @@ from edgekit.graph.canonical import (
 from edgekit.graph.canonical.rule import Rule, apply
 from edgekit.graph.constants import fold_constants
 from edgekit.graph.fold import fold_batch_norm
-from edgekit.graph.graph import Graph, propagate_shapes
+from edgekit.graph.graph import Graph
+from edgekit.graph.shapes import propagate_shapes
 
 __all__ = ["RULES", "Rule", "canonicalise", "fold_batch_norm"]
 

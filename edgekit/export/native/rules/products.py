@@ -12,8 +12,8 @@ from torch import fx
 
 from edgekit.export.native import words
 from edgekit.export.native.build import Builder, last_order, rows_last
-from edgekit.export.native.layout import NOTHING, PAD, Margins, conv_read
-from edgekit.export.native.transposed import margins_of, parts_of
+from edgekit.export.native.layout import NOTHING, PAD, conv_read
+from edgekit.export.native.transposed import Margins, margins_of, parts_of
 from edgekit.export.native.view import View
 from edgekit.graph import edit
 
@@ -129,7 +129,7 @@ def transposed(builder: Builder, node: fx.Node) -> View:
     """``conv_transpose2d_s8``: as plain convolutions, where it can be."""
     arguments = builder.fixed.argument(edit.arguments(node))
     vectors = [builder.constant(arguments[name]) for name in ("bias", "multiplier")]
-    common = arguments["groups"], arguments["lo"], arguments["hi"]
+    common: list[int] = [arguments[name] for name in ("groups", "lo", "hi")]
     parts, out = parts_of(builder.fixed, node), builder.home(node, last_order(4))
     x = _with_halo(builder, builder.view(edit.operand(node, 0)), margins_of(parts))
     for part in parts:
