@@ -28,6 +28,12 @@ void extremes(const extremum_args& args, const std::int8_t* x, std::int64_t step
   for (std::int64_t i = 0; i < count; ++i) out[i] = static_cast<std::int8_t>(best[i] ^ turn ^ to_q);
 }
 
+inline void quantize_block(const quantize_move_args& args, const float* x, std::int64_t step, std::int64_t count,
+                           std::int8_t* block) {
+  for (std::int64_t i = 0; i < count; ++i)
+    block[i] = static_cast<std::int8_t>(quantize(x[i * step], args.scale, args.limit.lo, args.limit.hi) ^ args.flip);
+}
+
 }  // namespace
 
 void extremum_move(const extremum_args& args, const part& part) {
@@ -61,9 +67,11 @@ void quantize_move(const quantize_move_args& args, const part& part) {
     for (std::int64_t first = 0; first < at.length; first += kBlock) {
       std::int8_t block[kBlock];
       const std::int64_t count = std::min(kBlock, at.length - first);
-      for (std::int64_t i = 0; i < count; ++i)
-        block[i] = static_cast<std::int8_t>(quantize(x[(first + i) * x_step], own.scale, own.limit.lo, own.limit.hi) ^
-                                            own.flip);
+      if (x_step == 1) {
+        quantize_block(own, x + first, 1, count, block);  // a step that is known: vectors
+      } else {
+        quantize_block(own, x + first * x_step, x_step, count, block);
+      }
       for (std::int64_t i = 0; i < count; ++i) out[(first + i) * out_step] = block[i];
     }
   });
