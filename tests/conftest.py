@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import functools
 import os
 import random
 from collections.abc import Iterator
@@ -13,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import translations  # noqa: F401  makes exports to ONNX faster
 
 torch.set_num_threads(1)  # two test processes with two threads each wait for each other most of the time
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the same for the processes that tests start
@@ -55,21 +54,6 @@ def seeds() -> None:
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
-
-
-@pytest.fixture(autouse=True, scope="session")
-def translations_read_once() -> None:
-    """torch reads its 500 translations to ONNX from their source on every export, which takes as long as the export."""
-    from torch.onnx._internal.exporter._registration import ONNXRegistry
-
-    read = functools.cache(ONNXRegistry.from_torchlib)
-
-    def from_torchlib(opset_version: int = 18) -> ONNXRegistry:
-        registry = copy.copy(read(opset_version))
-        registry.functions = {target: list(found) for target, found in registry.functions.items()}
-        return registry
-
-    ONNXRegistry.from_torchlib = staticmethod(from_torchlib)  # type: ignore[method-assign, assignment]
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def work(recipe: Path, out: Path) -> None:
 def forked(recipe: Path, out: Path) -> Victim:
     """From a server that has imported everything and computed nothing: starting costs no second."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["edgekit.pipeline", "onnxscript", "torch.onnx"])
+    context.set_forkserver_preload(["edgekit.pipeline", "onnxscript", "torch.onnx", "translations"])
     process = context.Process(target=work, args=(recipe, out))
     process.start()
     assert process.pid

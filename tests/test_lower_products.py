@@ -105,6 +105,7 @@ def test_onnx_runtime_gives_the_same_bytes() -> None:
     lowering.check_targets(TABLE)
 
 
+@pytest.mark.slow  # a minute, the shortest of these nets is that of the pools
 def test_kept_in_float_they_are_islands_and_the_net_runs_whole() -> None:
     lowering.check_islands(TABLE, "matmul", "conv_transpose2d", "conv3d")
 

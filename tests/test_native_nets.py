@@ -55,7 +55,10 @@ def check(graph: Graph, values: tuple[Tensor, ...]) -> Compiled:
     return made
 
 
-@pytest.mark.parametrize("name", models.names())
+ALIKE = ("mobilenet_v1", "resnet50")  # and long: their blocks are those of mobilenet_v2 and resnet18
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in ALIKE else n for n in models.names()])
 def test_every_net_that_ships(name: str) -> None:
     for batch in (1, 3):
         check(zoo(name), models.example_inputs(name, batch, seed=5, **models.MODELS[name].small))

@@ -17,7 +17,7 @@ TINY = [
 ]
 STEADY = ["anomaly", "cancer", "simple_nn", "text", "volatility"]  # another seed of `speech` is other voices
 SHORT = ["train.epochs=1", "prune.recover.epochs=1"]
-QUICK = ("cancer", "digits-mlp", "simple_nn")  # the others take a minute each even so; `make demo` runs `digits`
+QUICK = ("cancer", "simple_nn")  # the others take a minute each even so; `make demo` runs `digits`
 SMALLER = {
     "anomaly": ["data.generate.args={normal: 60, anomalous: 8}"],
     "cancer": [],

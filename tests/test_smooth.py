@@ -97,7 +97,7 @@ def test_a_linear_behind_outliers_is_quantised_better() -> None:
     assert better > plain + 2
 
 
-@pytest.mark.parametrize("name", ["vit", "decoder", "mobilenet_v2"])
+@pytest.mark.parametrize("name", ["vit", "decoder", pytest.param("mobilenet_v2", marks=pytest.mark.slow)])
 def test_nets_that_ship_compute_what_they_did(name: str) -> None:
     model, captured = example(name, seed=0)
     x = example_inputs(name, 8, seed=1)

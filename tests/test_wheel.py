@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 
@@ -18,13 +19,34 @@ NOT_SOURCES = shutil.ignore_patterns(
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel built from a copy of the sources, so that nothing built earlier can slip in."""
+    """A wheel built from a copy of the sources, so that nothing built earlier can slip in but the extension itself."""
     folder = tmp_path_factory.mktemp("wheel")
+    copy_sources(folder)
+    built = folder / "source" / "build" / f"lib.{sysconfig.get_platform()}-{sys.implementation.cache_tag}" / "edgekit"
+    built.mkdir(parents=True)
+    for extension in (ROOT / "edgekit").glob("_C.*.so"):
+        shutil.copyfile(extension, built / extension.name)  # newer than all sources: it is not compiled again
+    return build(folder)
+
+
+def copy_sources(folder: Path) -> None:
     shutil.copytree(ROOT, folder / "source", ignore=NOT_SOURCES, symlinks=True)
+
+
+def build(folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q", "-w", str(folder), "."]
     subprocess.run(command, cwd=folder / "source", check=True)
     (found,) = folder.glob("edgekit-*.whl")
     return found
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_wheel_of_the_sources_alone_works(tmp_path: Path) -> None:
+    copy_sources(tmp_path)
+    wheel = build(tmp_path)
+    test_the_wheel_holds_packages_kernels_extension_and_data(wheel)
+    test_the_wheel_works_where_the_repository_is_not(wheel, tmp_path)
 
 
 def test_the_wheel_holds_packages_kernels_extension_and_data(wheel: Path) -> None:
