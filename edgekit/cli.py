@@ -444,12 +444,12 @@ def _quality(measured: dict[str, Any], task: dict[str, Any]) -> str:
 
 
 def _summary(content: dict[str, Any], out: Path) -> str:
-    rows = []
+    rows, width = [], max(len(row["name"]) for row in content["variants"])
     for row in content["variants"]:
         bench = row["bench"]
         speed = f"{bench['latency_us']['p50']:.1f} us, {bench['verdict']}" if bench else "latency not measured"
         size = f"{row['bytes']:>9,} bytes  {row['macs']:>11,} MACs"
-        rows.append(f"  {row['name']:<20} {size}  {_quality(row, content['task'])}  {speed}")
+        rows.append(f"  {row['name']:<{width}} {size}  {_quality(row, content['task'])}  {speed}")
     return "\n".join([*rows, f"report: {out / 'report.html'}"])
 
 
