@@ -16,7 +16,7 @@ from aot_kernels import HEAD, manifest
 
 from edgekit.errors import MissingDependency, OutputError, UnsupportedError, UsageError
 from edgekit.export import export_kernels
-from edgekit.export.triton_aot import calls, ptx, target
+from edgekit.export.triton_aot import calls, planned, ptx, target
 from edgekit.export.triton_aot import compile as compiler
 from edgekit.export.triton_aot import manifest as manifest_module
 
@@ -222,6 +222,23 @@ def test_a_file_of_shapes_is_read_as_the_text_is(tmp_path: Path) -> None:
         n: (t.dtype, t.shape) for n, t in from_text.inputs.items()
     }
     assert (from_file.arguments["lo"], from_text.arguments["lo"]) == (-128, 0)
+
+
+@pytest.mark.parametrize("sizes", [("2x1x2x1x2x1x3x4", "1x2x1x2x1x2x4x3"), ("2x3x4", "2x4x3")])
+def test_operands_that_must_be_copied_first_are_refused(
+    sizes: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody would fill the copy on a device."""
+    monkeypatch.setattr(planned, "refuse_interpreter", lambda _: None)
+    monkeypatch.setattr(planned.Planner, "_planned", lambda *_: None)
+    monkeypatch.setattr(planned.PlannedCall, "kernels", ())
+    (call,) = calls.chosen([f"matmul_s8:a={sizes[0]},b={sizes[1]},multiplier=0.01"])
+    planner = planned.Planner(target.resolve(["orin"])[0])
+    if len(sizes[0]) < 8:
+        assert [buffer.name for buffer in planner.plan(call).buffers] == ["a", "b", "out"]
+    else:
+        with pytest.raises(UnsupportedError, match="needs operands copied first"):
+            planner.plan(call)
 
 
 @pytest.mark.parametrize(

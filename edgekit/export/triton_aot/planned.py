@@ -92,13 +92,14 @@ class Planner:
 
         Raises:
             UsageError: this process interprets Triton kernels.
-            UnsupportedError: the call has no launch, more kernels or arguments than the launcher takes, or one of its
-                kernels does not compile.
+            UnsupportedError: the call has no launch, more kernels or arguments than the launcher takes, operands that
+                have to be copied first, or one of its kernels does not compile.
         """
         arguments = list(call.arguments.values())
         out = call.spec.shape(*arguments)
         launches = self._launches(call, arguments, out)
         buffers = _buffers(call, results(out), launches)
+        _refuse_copies(call, buffers, launches)
         planned = PlannedCall(call, buffers, tuple(self._planned(launch, buffers) for launch in launches))
         if len(planned.kernels) > MOST_KERNELS:
             raise UnsupportedError(f"{call.name} has {len(planned.kernels)} kernels, more than {MOST_KERNELS}.")
@@ -149,6 +150,17 @@ def _buffers(call: Call, out: tuple[Tensor, ...], launches: Iterable[Launch]) ->
             if isinstance(value, Tensor) and _storage(value) not in found:
                 found[_storage(value)] = Buffer(f"workspace_{next(number)}", "workspace", value)
     return tuple(found.values())
+
+
+def _refuse_copies(call: Call, buffers: Iterable[Buffer], launches: Sequence[Launch]) -> None:
+    """Workspace goes from one launch to the next; what a single one reads was copied by torch, which is not there."""
+    for buffer in (buffer for buffer in buffers if buffer.role == "workspace"):
+        tensors = [[_storage(v) for v in launch.arguments.values() if isinstance(v, Tensor)] for launch in launches]
+        if sum(_storage(buffer.tensor) in used for used in tensors) < 2:
+            raise UnsupportedError(
+                f"{call.name} walks more dimensions than its kernel does, and needs operands copied first.",
+                fix="Join dimensions of its batch, or expand an operand before the call.",
+            )
 
 
 def _pointer(value: object, buffers: Sequence[Buffer]) -> Pointer | None:
