@@ -99,10 +99,14 @@ def layout(x: Tensor) -> torch.memory_format:
     return torch.channels_last if last else torch.contiguous_format
 
 
+def empty(shape: Sequence[int], like: Tensor) -> Tensor:
+    """Uninitialised, with the dtype, device and :func:`layout` of another tensor."""
+    return torch.empty(tuple(shape), dtype=like.dtype, device=like.device, memory_format=layout(like))
+
+
 def result(shape: torch.Size, *operands: Tensor) -> Tensor:
     """Uninitialised, in the layout of the first operand that has this shape."""
-    like = next((operand for operand in operands if operand.shape == shape), operands[0])
-    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout(like))
+    return empty(shape, next((operand for operand in operands if operand.shape == shape), operands[0]))
 
 
 def integer(operator: str, name: str, value: int, least: int, most: int = _LARGEST) -> None:

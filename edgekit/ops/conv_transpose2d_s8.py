@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from edgekit.errors import UsageError
-from edgekit.ops import checks, numerics, samples, window
+from edgekit.ops import checks, numerics, samples
 from edgekit.ops.linear_s8 import channel_vectors
 from edgekit.ops.spec import Case, Cost, OpSpec
 from edgekit.ops.window import Pair
@@ -67,8 +67,7 @@ def shape(
     checks.pair(NAME, "output_padding", output_padding, 0)
     checks.pair(NAME, "dilation", dilation, 1)
     axes = zip(x.shape[2:], weight.shape[2:], stride, padding, output_padding, dilation, strict=True)
-    height, width = (_size(*axis) for axis in axes)
-    return window.images_like(x, channels, (height, width))
+    return checks.empty((x.shape[0], channels, *(_size(*axis) for axis in axes)), x)
 
 
 def _check_layer(x: Tensor, weight: Tensor, groups: int) -> None:

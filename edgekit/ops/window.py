@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
-import torch
-from torch import Tensor
-
 from edgekit.errors import UsageError
-from edgekit.ops import checks
 
 Pair: TypeAlias = "list[int] | tuple[int, ...]"  # height, width; torch passes lists
 
@@ -43,9 +39,3 @@ def output_size(
             f"{operator}: no window of {tuple(kernel)} fits an input of {tuple(size)} padded by {tuple(padding)}."
         )
     return sizes[0], sizes[1]
-
-
-def images_like(x: Tensor, channels: int, size: tuple[int, int]) -> Tensor:
-    """Uninitialised images, channels innermost where those of ``x`` are: as torch's own windows give them."""
-    shape = (x.shape[0], channels, *size)
-    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=checks.layout(x))

@@ -62,7 +62,7 @@ def select(coupling: Coupling, values: Sequence[Tensor], ratio: Ratio, rule: Rul
     for group, value, indices, number in zip(groups, values, free, wanted, strict=True):
         score = value.tolist()
         order = sorted(indices, key=lambda i, score=score: (score[i], i))  # type: ignore[misc]
-        least = 1 if len(indices) == len(group) else len(group) - len(indices)
+        least = max(len(group) - len(indices), 1)
         most = _rounded(len(group), number, rule.multiple(coupling, group), rule.nearest, least)
         victims.append([group.choices[i] for i in order[:most]])
     _leave_one(coupling, victims)

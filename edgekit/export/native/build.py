@@ -16,8 +16,7 @@ from edgekit.export.native.attributes import Attributes
 from edgekit.export.native.layout import NOTHING, Layout
 from edgekit.export.native.operation import Operation, Plan
 from edgekit.export.native.specialise import Fixed, tensor_of
-from edgekit.export.native.transposed import Margins
-from edgekit.export.native.view import Buffer, Element, Storage, View, dense_steps, merged
+from edgekit.export.native.view import Buffer, Element, Margins, Storage, View, dense_steps, merged
 from edgekit.graph import edit
 
 ELEMENTS = {

@@ -14,7 +14,8 @@ from torch import fx
 from edgekit.export.native import byte_front
 from edgekit.export.native.byte_front import ByteFront
 from edgekit.export.native.specialise import Fixed
-from edgekit.export.native.transposed import Margins, margins_of, parts_of
+from edgekit.export.native.transposed import margins_of, parts_of
+from edgekit.export.native.view import Margins
 from edgekit.graph import edit
 
 aten, s8 = torch.ops.aten, torch.ops.edgekit

@@ -9,11 +9,9 @@ from dataclasses import dataclass, replace
 from torch import Tensor, fx
 
 from edgekit.export.native.specialise import Fixed
-from edgekit.export.native.view import View
+from edgekit.export.native.view import Margins, View
 from edgekit.graph import edit
 from edgekit.kernels.phases import Phase, phases
-
-Margins = tuple[int, int, int, int]  # top, left, bottom, right
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Content = bytes
+Margins = tuple[int, int, int, int]  # top, left, bottom, right
 
 
 class Element(IntEnum):
@@ -64,7 +65,7 @@ class Buffer:
     storage: Storage
     bytes: int
     data: Content | None = None
-    margins: tuple[int, int, int, int] = (0, 0, 0, 0)
+    margins: Margins = (0, 0, 0, 0)
     place: int = -1
 
 

@@ -154,9 +154,9 @@ def _buffers(call: Call, out: tuple[Tensor, ...], launches: Iterable[Launch]) ->
 
 def _refuse_copies(call: Call, buffers: Iterable[Buffer], launches: Sequence[Launch]) -> None:
     """Workspace goes from one launch to the next; what a single one reads was copied by torch, which is not there."""
-    for buffer in (buffer for buffer in buffers if buffer.role == "workspace"):
-        tensors = [[_storage(v) for v in launch.arguments.values() if isinstance(v, Tensor)] for launch in launches]
-        if sum(_storage(buffer.tensor) in used for used in tensors) < 2:
+    told = [{_storage(v) for v in launch.arguments.values() if isinstance(v, Tensor)} for launch in launches]
+    for buffer in buffers:
+        if buffer.role == "workspace" and sum(_storage(buffer.tensor) in used for used in told) < 2:
             raise UnsupportedError(
                 f"{call.name} walks more dimensions than its kernel does, and needs operands copied first.",
                 fix="Join dimensions of its batch, or expand an operand before the call.",

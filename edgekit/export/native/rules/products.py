@@ -13,8 +13,8 @@ from torch import fx
 from edgekit.export.native import words
 from edgekit.export.native.build import Builder, last_order, rows_last
 from edgekit.export.native.layout import NOTHING, PAD, conv_read
-from edgekit.export.native.transposed import Margins, margins_of, parts_of
-from edgekit.export.native.view import View
+from edgekit.export.native.transposed import margins_of, parts_of
+from edgekit.export.native.view import Margins, View
 from edgekit.graph import edit
 
 aten = torch.ops.aten
