@@ -4,52 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, model_validator
 
-from edgekit import targets
-from edgekit.errors import UsageError
-
-
-def _known_target(name: str) -> str:
-    if name not in targets.names():
-        raise ValueError(f"choose one of: {', '.join(targets.names())}")
-    return name
-
-
-def _multiple(round_to: int | str) -> int | str:
-    """A number of channels, or a name that the table of targets has one for."""
-    if isinstance(round_to, int):
-        if round_to < 1:
-            raise ValueError("give 1 or more")
-        return round_to
-    try:
-        targets.channel_multiples(round_to)
-    except UsageError as error:
-        raise ValueError(str(error)) from error
-    return round_to
-
-
-Count = Annotated[int, Field(ge=1)]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-Share = Annotated[float, Field(ge=0, lt=1)]
-NotNegative = Annotated[float, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
-Text = Annotated[str, Field(min_length=1)]
-Texts = Annotated[tuple[Text, ...], Field(strict=False)]
-Target = Annotated[
-    str,
-    AfterValidator(_known_target),
-    Field(json_schema_extra={"enum": list(targets.names())}),
-]
-
-
-class Section(BaseModel):
-    """A part of a recipe. It is strict and never changes.
-
-    ``epochs: true`` is not 1 and ``seed: "7"`` is not 7; lists become tuples so that a recipe stays what it was.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+from edgekit.section import (
+    Count,
+    Fraction,
+    Multiple,
+    NotNegative,
+    Positive,
+    Section,
+    Share,
+    Target,
+    Text,
+    Texts,
+)  # fmt: skip
 
 
 class UserObject(Section):
@@ -60,7 +28,7 @@ class UserObject(Section):
 
     file: Text
     object: Text
-    args: dict[str, JsonValue] = {}
+    args: dict[str, JsonValue] = Field(default_factory=dict)
 
 
 class VariedConfig(Section):
@@ -222,7 +190,7 @@ class ModelConfig(Section):
     name: str | None = None
     file: str | None = None
     object: str | None = None
-    args: dict[str, JsonValue] = {}
+    args: dict[str, JsonValue] = Field(default_factory=dict)
     weights: Text | None = None
 
     @model_validator(mode="after")
@@ -374,7 +342,7 @@ class PruneConfig(Section):
     normalise: Literal["mean", "max", "sum", "none"] = "mean"
     scope: Literal["local", "global", "isomorphic"] = "local"
     blocks: Literal["whole", "within", "both"] = "whole"
-    round_to: Annotated[int | str, AfterValidator(_multiple)] = 1
+    round_to: Multiple = 1
     exclude: Annotated[tuple[str, ...], Field(strict=False)] = ()
     steps: Count = 1
     recover: RecoverConfig | None = None
@@ -457,8 +425,8 @@ class GateConfig(Section):
     """
 
     max_drop: NotNegative | None = 1.0
-    at_least: dict[str, float] = {}
-    at_most: dict[str, float] = {}
+    at_least: dict[str, float] = Field(default_factory=dict)
+    at_most: dict[str, float] = Field(default_factory=dict)
     min_macs_ratio: Positive | None = None
 
 

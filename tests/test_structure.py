@@ -17,6 +17,7 @@ PACKAGE = ROOT / "edgekit"
 ORDER = (
     "__init__ errors",
     "callable device disk progress strictyaml targets userfile",
+    "section",
     "options journal sqnr",
     "answer recipe data models kernels",
     "ops",

@@ -24,8 +24,8 @@ from edgekit import disk
 from edgekit.errors import CalibrationError
 from edgekit.graph import Graph, save
 from edgekit.ops.observe import LEAST_EXPONENT
-from edgekit.options import Count, NotNegative, Section
 from edgekit.quant.record import BINS, Record
+from edgekit.section import Count, NotNegative, Section
 
 MAX_BYTES = 1 << 28
 _GATHER = "Gather them again: `edgekit quantize GRAPH --data DATA --save-stats FILE`."
