@@ -1,17 +1,20 @@
 """How much faster a net becomes at half of its multiply-accumulates, against what can be gained at all.
 
-    python benchmarks/prune_speed.py [--nets resnet18 mobilenet_v2] [--keep 0.5] [--rounds 21] [--json FILE]
+    python benchmarks/prune_speed.py [--nets resnet18 mobilenet_v2] [--cuts all inside] [--keep 0.5] [--rounds 21]
+                                     [--json FILE]
 
-Each net is pruned to the share of multiply-accumulates with widths rounded for the runtime, and runs before and after
-in turns, one thread, one input: in ONNX Runtime in float and INT8, and in the native engine. ``possible`` is the sum
-over layers of the larger of two times, before over after: products at the highest rate of this core, bytes at the rate
-of a copy of that size, both measured here. A dense net is held against its products alone, a net of depthwise layers
-against that. Layers that gain nothing are listed, with what the engine's profile says of them.
+Each net is pruned to the share of multiply-accumulates with widths rounded for the runtime, once by cutting ``all``
+widths and once ``inside`` its residual blocks alone (``keep_residual``), and runs before and after in turns, on one
+thread, with one input: in ONNX Runtime in float and INT8, and in the native engine. ``possible`` is the sum over layers
+of the larger of two times, before over after: products at the highest rate of this core, bytes at the rate of a copy of
+that size, both measured here. A dense net is held against its products alone, a net of depthwise layers against that.
+Layers that gain nothing are listed, with what the engine's profile says of them.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -39,6 +42,7 @@ BLOCK_S = 0.05  # of calls, the median of which is one sample
 GOAL = 0.9  # of what is possible
 DEPTHWISE = {"mobilenet_v2", "mobilenet_v1", "ds_cnn"}
 NOTHING = 1.1  # times faster: a layer below that gains nothing
+CUTS = {"all": False, "inside": True}  # whether the channels between residual blocks stay
 VALUE_BYTES = {"float": 4, "int8": 1}
 
 
@@ -65,6 +69,7 @@ class Row:
     """One net in one runtime.
 
     Attributes:
+        cut: a key of :data:`CUTS`.
         fewer: multiply-accumulates before over after.
         possible: the bound on the speed-up.
         share: of the goal's bound that the speed-up is.
@@ -72,6 +77,7 @@ class Row:
     """
 
     net: str
+    cut: str
     party: str
     before_us: float
     after_us: float
@@ -128,13 +134,13 @@ def _bytes(node: fx.Node, kind: str) -> int:
     return VALUE_BYTES[kind] * sum(int(np.prod([int(d) for d in shape])) for shape in shapes)
 
 
-def measured(net: str, party: Party, keep: float, rounds: int, folder: Path) -> Row:
+def measured(net: str, cut: str, party: Party, keep: float, rounds: int, folder: Path) -> Row:
     """Prune, export, take turns."""
     torch.manual_seed(0)
     model, (x,) = example(net, seed=0, **MODELS[net].sizes)
     items = list(torch.randn(8, *x.shape[1:], generator=torch.Generator().manual_seed(1)).split(1))
     before = ek.capture(model.eval(), torch.cat([x, x]))
-    after = ek.prune(before, target_macs=keep, round_to=party.round_to).graph
+    after = ek.prune(before, target_macs=keep, round_to=party.round_to, keep_residual=CUTS[cut]).graph
     runners, integers = [], []
     for state, graph in (("before", before), ("after", after)):
         path = folder / f"{net} {party.name} {state}{party.suffix}"
@@ -155,7 +161,7 @@ def measured(net: str, party: Party, keep: float, rounds: int, folder: Path) -> 
     possible = bounds[0] / bounds[1]
     goal = possible if net in DEPTHWISE else fewer
     return Row(
-        net, party.name, *(1e6 * statistics.median(taken) for taken in times), ratio, fewer, possible,
+        net, cut, party.name, *(1e6 * statistics.median(taken) for taken in times), ratio, fewer, possible,
         ratio.ratio / goal, list(gain_nothing(runners, item)),
     )  # fmt: skip
 
@@ -164,15 +170,14 @@ def gain_nothing(runners: list[Runner], item: Any) -> Iterator[tuple[str, float,
     """Layers with products that are hardly faster than before, by the profile of the native engine."""
     if not all(hasattr(runner, "profile") for runner in runners):
         return
-    layers: list[dict[str, Any]] = []
-    for runner in runners:
-        profiles = [runner.profile(item) for _ in range(20)]  # type: ignore[attr-defined]
-        layers.append(
-            {
-                each[0].name: (each[0].macs, statistics.median(one.seconds for one in each))
-                for each in zip(*profiles, strict=True)
-            }
-        )
+    profiles = [[runner.profile(item) for runner in runners] for _ in range(20)]  # type: ignore[attr-defined]
+    layers = [
+        {
+            each[0].name: (each[0].macs, statistics.median(one.seconds for one in each))
+            for each in zip(*own, strict=True)
+        }
+        for own in zip(*profiles, strict=True)
+    ]
     for name, (macs, taken) in layers[0].items():
         left, now = layers[1].get(name, (0, 0.0))
         if macs and left and taken / now < NOTHING:
@@ -184,7 +189,7 @@ def line(row: Row) -> str:
     verdict = "" if row.speed_up.verdict == "steady" else f"  {row.speed_up.verdict}"
     met = "met" if row.share >= GOAL else "missed"
     return (
-        f"{row.net:14} {row.party:18} {row.before_us / 1e3:8.2f} {row.after_us / 1e3:8.2f} {row.fewer:7.2f}"
+        f"{row.net:14} {row.cut:7} {row.party:18} {row.before_us / 1e3:8.2f} {row.after_us / 1e3:8.2f} {row.fewer:7.2f}"
         f" {row.possible:9.2f} {row.speed_up.ratio:9.2f} {row.share:7.2f} {met}{verdict}"
     )
 
@@ -193,6 +198,7 @@ def main() -> None:
     """Print the table as it grows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nets", nargs="+", default=["resnet18", "mobilenet_v2"], choices=sorted(MODELS))
+    parser.add_argument("--cuts", nargs="+", default=list(CUTS), choices=list(CUTS))
     parser.add_argument("--parties", nargs="+", default=[party.name for party in PARTIES])
     parser.add_argument("--keep", type=float, default=0.5, help="share of the multiply-accumulates")
     parser.add_argument("--rounds", type=int, default=21)
@@ -202,13 +208,16 @@ def main() -> None:
     torch.set_num_threads(1)
     os.sched_setaffinity(0, [options.core])
     print(
-        f"{'net':14} {'runtime':18} {'ms':>8} {'pruned':>8} {'fewer x':>7} {'possible':>9} {'speed-up':>9} {'share':>7}"
+        f"{'net':14} {'cut':7} {'runtime':18} {'ms':>8} {'pruned':>8} {'fewer x':>7} {'possible':>9} {'speed-up':>9}"
+        f" {'share':>7}"
     )
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for net in options.nets:
-            for party in (party for party in PARTIES if party.name in options.parties):
-                row = measured(net, party, options.keep, options.rounds, Path(folder))
+            for cut, party in itertools.product(options.cuts, PARTIES):
+                if party.name not in options.parties:
+                    continue
+                row = measured(net, cut, party, options.keep, options.rounds, Path(folder))
                 rows.append(row)
                 print(line(row), flush=True)
                 for name, taken, now, fewer in row.layers:

@@ -105,6 +105,9 @@ def prune(
     ] = "1",
     steps: Annotated[int, typer.Option(help="So many steps of about equal shares.")] = 1,
     exclude: Annotated[list[str] | None, typer.Option(help="Node names (globs) that keep their channels.")] = None,
+    keep_residual: Annotated[
+        bool, typer.Option("--keep-residual", help="Keep the channels between residual blocks: cut inside them.")
+    ] = False,
     recipe: Annotated[str | None, typer.Option(help="A recipe: its data scores and recovers the model.")] = None,
     seed: Seed = None,
     as_json: Json = False,
@@ -127,7 +130,7 @@ def prune(
     recover = None if job is None or config is None else recovery(job, config, trained)
     result = cut(
         trained, ratio, target_macs=target_macs, target_parameters=target_parameters, exclude=exclude or (),
-        steps=steps, recover=recover, seed=seed or 0, **options,
+        keep_residual=keep_residual, steps=steps, recover=recover, seed=seed or 0, **options,
     )  # fmt: skip
     (result.graph if recover is None else recover(result.graph)).save(out)
     found = result.report

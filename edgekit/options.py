@@ -329,6 +329,7 @@ class PruneConfig(Section):
         blocks: heads and groups of convolutions go ``whole``, or become narrower (``within``), or ``both``.
         round_to: channel counts stay multiples of this, or of what a runtime or device of ``targets.toml`` wants.
         exclude: names of nodes that keep their channels; ``*`` and ``?`` match.
+        keep_residual: keep the channels between residual blocks and cut inside the blocks.
         steps: of about equal shares, with ``recover`` after each.
         recover: the fine-tuning that follows.
     """
@@ -344,6 +345,7 @@ class PruneConfig(Section):
     blocks: Literal["whole", "within", "both"] = "whole"
     round_to: Multiple = 1
     exclude: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    keep_residual: bool = False
     steps: Count = 1
     recover: RecoverConfig | None = None
 

@@ -89,7 +89,17 @@ def test_prune_recovers_after_every_step(project: Path, monkeypatch: pytest.Monk
         return real(job, graph, *arguments, **options)
 
     monkeypatch.setattr(stages, "fit", fit)
-    wanted = ["prune", "float.safetensors", "--ratio", "0.5", "--steps", "2", "-o", "stepped.safetensors"]
+    wanted = [
+        "prune",
+        "float.safetensors",
+        "--ratio",
+        "0.5",
+        "--steps",
+        "2",
+        "-o",
+        "stepped.safetensors",
+        "--keep-residual",
+    ]
     found = document(project, *wanted, "--recipe", "recipe.yaml")
     assert len(trained) == 2
     assert found["macs_before"] > trained[0] > trained[1] == found["macs_after"]

@@ -15,8 +15,10 @@ from torch.nn import functional
 from torch.nn.utils.parametrizations import weight_norm
 
 import edgekit as ek
+from edgekit.errors import UsageError
 from edgekit.graph import edit
 from edgekit.graph import save as file
+from edgekit.models import example
 
 # What stays.
 
@@ -56,6 +58,50 @@ def test_excluded_layers_keep_their_width() -> None:
     assert everything.report.layers == ()
     assert everything.report.macs_after == everything.report.macs_before
     assert widths(ek.prune(graph, 0.5, exclude=convolutions[-1].name).graph)["wide.weight"] == 12  # a lone text
+
+
+# Between residual blocks: what is added, and whether the channels of the first layer, 8, are what additions join.
+BETWEEN: dict[str, tuple[Callable[..., Any], bool]] = {
+    "a block": (lambda s, x: s.c(y := s.a(x)) + y, True),
+    "a block taken away": (lambda s, x: (y := s.a(x)) - s.c(y), True),
+    "two layers side by side": (lambda s, x: s.a(x) + s.b(x), True),
+    "behind a split": (lambda s, x: s.c(torch.cat(torch.chunk(y := s.a(x), 2, 3), 3)) + y, True),
+    "an input that was padded": (lambda s, x: (y := s.a(functional.pad(x, (1, 1)))) + s.c(y), True),
+    "a bias of the model's own": (lambda s, x: s.a(x) + s.b.bias.view(1, 8, 1, 1), False),
+    "a layer of the model's own weights": (lambda s, x: s.a(x) + s.b(s.b.weight)[:, :, :1, :1].mean(0, True), False),
+    "the two parts of a rotation": (lambda s, x: (y := s.a(x)) * y.cos() + y.roll(1, 2) * y.sin(), False),
+    "one channel for all": (lambda s, x: (y := s.a(x)) + y.mean(1, True), False),
+    "a product": (lambda s, x: s.a(x) * s.b(x), False),
+}
+
+
+@pytest.mark.parametrize("case", sorted(BETWEEN))
+def test_what_additions_join_stays_if_asked(case: str) -> None:
+    function, stays = BETWEEN[case]
+    layers = {"a": nn.Conv2d(4, 8, 1), "b": nn.Conv2d(4, 8, 1), "c": nn.Conv2d(8, 8, 1), "d": nn.Conv2d(8, 8, 1)}
+    model = Written(lambda s, x: s.e(s.d(function(s, x))), **layers, e=nn.Conv2d(8, 3, 1))
+    graph = ek.capture(model.eval(), torch.randn(2, 4, 6, 6))
+    kept = ek.prune(graph, 0.5, keep_residual=True)
+    assert widths(ek.prune(graph, 0.5).graph)["a.weight"] == 4
+    assert widths(kept.graph)["a.weight"] == (8 if stays else 4)
+    assert widths(kept.graph)["d.weight"] == 4  # what lies inside goes
+    assert any("adds results" in reason for _, reason in kept.report.not_pruned) == stays
+
+
+def test_inverted_residuals_shrink_as_one() -> None:
+    """Half of the products halves every layer inside a block, so that depthwise ones gain as much as the others."""
+    model, (x,) = example("mobilenet_v2", seed=0, size=32)
+    report = ek.prune(model, target_macs=0.6, keep_residual=True, example_inputs=torch.cat([x, x])).report
+    inside = {width.name: width.after / width.before for width in report.layers if ".branch.0.0." in width.name}
+    assert len(inside) == 16
+    assert max(inside.values()) - min(inside.values()) < 0.02
+    whole = [name for name, reason in report.not_pruned if "adds results" in reason]
+    assert len(whole) == 5  # the stages of more than one block
+
+
+def test_a_target_that_only_the_channels_between_reach_is_refused() -> None:
+    with pytest.raises(UsageError, match="keep_residual"):
+        ek.prune(graph_of("residual"), target_macs=0.2, keep_residual=True)
 
 
 def test_an_output_of_its_own_stays() -> None:

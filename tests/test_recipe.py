@@ -50,7 +50,7 @@ def test_the_schema_lists_the_targets_of_the_table() -> None:
 def test_overrides_are_yaml_and_the_last_one_wins(tmp_path: Path) -> None:
     loaded = load_text(
         tmp_path, MINIMAL, "prune.ratio=0.9", "prune.ratio=0.25", "prune.exclude=[a*, b]", "train.learning_rate=1e-3",
-        "data.varied={}", "gates.max_drop=null", "train.augment=true",
+        "data.varied={}", "gates.max_drop=null", "train.augment=true", "prune.keep_residual=true",
     )  # fmt: skip
     assert loaded.prune is not None
     assert (loaded.prune.ratio, loaded.prune.exclude) == (0.25, ("a*", "b"))
@@ -58,6 +58,7 @@ def test_overrides_are_yaml_and_the_last_one_wins(tmp_path: Path) -> None:
     assert loaded.data.varied == options.VariedConfig()
     assert loaded.gates.max_drop is None
     assert loaded.train.augment is True
+    assert loaded.prune.keep_residual is True
 
 
 @pytest.mark.parametrize(

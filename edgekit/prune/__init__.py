@@ -39,6 +39,7 @@ def prune(
     blocks: str = "whole",
     round_to: int | str = 1,
     exclude: Sequence[str] = (),
+    keep_residual: bool = False,
     steps: int = 1,
     recover: Callable[[Graph], Graph] | None = None,
     data: Batches | None = None,
@@ -68,6 +69,9 @@ def prune(
             such as ``onnxruntime``, takes what its kernels want of each operator. A ratio rounds up to the next
             multiple, a target to the nearest.
         exclude: names of nodes (globs) whose output channels stay.
+        keep_residual: keep whole what additions of two results join, such as the channels between residual blocks: then
+            all goes inside the blocks. Of inverted residuals that takes as much from depthwise layers as from the
+            others, which a cut of all widths does not.
         steps: cut in so many steps of about equal shares, scoring anew before each.
         recover: trains the graph between steps; after the last one it is the caller's turn.
         data: pairs of (inputs, targets) for scores that need them; inputs are a tensor, a tuple, or a dict by name.
@@ -85,7 +89,8 @@ def prune(
     rule = Rule(scope, multiple_for(round_to), blocks)
     smaller, cuts = source.copy(), list[Cut]()
     for step in range(1, steps + 1):
-        coupling = couple(smaller, _excluded(smaller, [exclude] if isinstance(exclude, str) else exclude))
+        excluded = _excluded(smaller, [exclude] if isinstance(exclude, str) else exclude)
+        coupling = couple(smaller, excluded, keep_residual=keep_residual)
         values = scores(smaller, coupling.groups, importance, data, loss, reduce=reduce, normalise=normalise, seed=seed)
         victims = goal.victims(coupling, values, rule, source, step / steps, (step - 1) / steps)
         cut(smaller, coupling, gone(victims))

@@ -16,7 +16,7 @@ import numpy as np
 from torch import Tensor, fx
 
 from edgekit.graph import Graph, edit, front
-from edgekit.prune import rules
+from edgekit.prune import residual, rules
 from edgekit.prune.analysis import Analysis
 from edgekit.prune.atoms import Indices
 from edgekit.prune.rules import sources
@@ -98,21 +98,25 @@ class Coupling:
         return tuple({id(dim): dim for one in dims for dim in one if isinstance(dim, np.ndarray)}.values())
 
 
-def couple(graph: Graph, exclude: Iterable[fx.Node] = ()) -> Coupling:
+def couple(graph: Graph, exclude: Iterable[fx.Node] = (), *, keep_residual: bool = False) -> Coupling:
     """Find the channels of a graph.
 
     Args:
         graph: canonical graph with fresh shapes.
         exclude: nodes whose output channels the user wants kept.
+        keep_residual: keep the channels that additions of two results make one.
     """
     state, excluded, fixed = Analysis(graph), set(exclude), _front(graph)
+    computed = residual.computed(graph) if keep_residual else set[fx.Node]()
     for node in graph.nodes:
         if node.op == "get_attr":
             state.dims[node] = () if node.users and fixed.issuperset(node.users) else state.read(node)
         elif node.op == "placeholder" or node in fixed:
             state.dims[node] = (None,) * len(state.sizes(node)) if isinstance(node.meta["val"], Tensor) else ()
         elif node.op == "call_function":
+            joined = residual.joined(state, node, computed)
             rules.propagate(state, node)
+            state.freeze(joined, f"{node.name} adds results of such channels")
             if node in excluded:
                 state.freeze(state.dims[node], "excluded by the user")
     for name, node in zip(graph.output_names, graph.output_nodes(), strict=True):

@@ -92,7 +92,8 @@ def reach(
     best, least = tried(above)
     if least > most:
         raise UsageError(
-            f"no cut goes down to {most:,}: {least:,} is the least.", fix="Ask for less, or exclude fewer layers."
+            f"no cut goes down to {most:,}: {least:,} is the least.",
+            fix="Ask for less, or keep fewer layers whole (exclude, keep_residual).",
         )
     for _ in range(STEPS):
         middle = (below + above) / 2
