@@ -36,6 +36,9 @@ double seconds_now() {
 
 context::context(const model& shared, unsigned threads, ek_parallel parallel, void* user)
     : model_(shared), threads_(threads, parallel, user) {
+  if (threads > threads_.threads())
+    shared.say(std::to_string(threads) + " threads are asked for; " + std::to_string(threads_.threads()) +
+               " are used, the most there can be.");
   const plan::header& head = *shared.plan.head;
   scratch_step_ = (shared.scratch_bytes + 2 * plan::kAlignment - 1) / plan::kAlignment * plan::kAlignment;
   std::size_t scratch_bytes;

@@ -14,12 +14,13 @@
 namespace {
 
 constexpr const char* kUsage =
-    "usage: ekrun MODEL.ekm [--in X.npy]... [--out Y.npy]... [--bench] [--layers] [--runs N] [--threads N] [--isa "
-    "NAME]\n"
+    "usage: ekrun MODEL.ekm [--in X.npy]... [--out Y.npy]... [--bench] [--layers] [--runs N] [--threads N]\n"
+    "             [--isa NAME] [--verbose]\n"
     "  --in, --out   one for each input and output, in order; without --in all inputs are 0\n"
     "  --bench       times runs, N of them or one second's worth\n"
     "  --layers      the time of each operation, its kernel, and why no faster one\n"
-    "  --isa         ref, avx2, avx512vnni or neondot instead of the best\n";
+    "  --isa         ref, avx2, avx512vnni or neondot instead of the best\n"
+    "  --verbose     what the library has to say of the model, such as which operations run in plain loops\n";
 
 // The exit codes of the edgekit command.
 enum exit_code { kOk = 0, kUsageError = 2, kBadInput = 3, kUnsupported = 4, kIntegrity = 6, kResources = 7 };
@@ -55,7 +56,7 @@ struct options {
   std::vector<std::string> in, out;
   const char* isa = nullptr;
   unsigned threads = 1, runs = 0;
-  bool bench = false, layers = false;
+  bool bench = false, layers = false, verbose = false;
 };
 
 unsigned number(const char* text, const char* name) {
@@ -88,6 +89,8 @@ options parsed(int count, char** arguments) {
       own.bench = true;
     } else if (word == "--layers") {
       own.layers = true;
+    } else if (word == "--verbose") {
+      own.verbose = true;
     } else if (word[0] == '-' || !own.model.empty()) {
       throw ended(kUsageError, "'" + word + "' is not understood.\n" + kUsage);
     } else {
@@ -108,6 +111,7 @@ class runner {
     ek_model_options model = {};
     model.struct_size = sizeof model;
     model.isa = own.isa;
+    if (own.verbose) model.log = [](void*, const char* message) { std::fprintf(stderr, "%s\n", message); };
     ek_error error;
     ek_model_open(own.model.c_str(), &model, &model_, &error);
     check(error);

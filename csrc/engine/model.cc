@@ -47,6 +47,19 @@ bool computes_nothing(const plan_view& plan, const plan::operation& op) {
   return true;
 }
 
+void say_what_is_slow(const model& own, const plan::operation& op, const choice& chosen) {
+  if (own.isa == Isa::ref || !chosen.kernel || chosen.kernel->isa != Isa::ref || chosen.reason.empty()) return;
+  own.say(named(own.plan, op) + " runs in " + chosen.kernel->function + "; " + chosen.reason + ".");
+}
+
+void say_what_it_needs(const model& own) {
+  const plan::header& head = *own.plan.head;
+  own.say(std::to_string(own.plan.operation_count()) + " operations for " + name(own.isa) + "; bytes: packed weights " +
+          std::to_string(own.weights.size()) + ", and for each context arena " + std::to_string(head.arena_bytes) +
+          ", state " + std::to_string(head.state_bytes) + ", operands in another form " +
+          std::to_string(own.temporary_bytes) + ", scratch of each thread " + std::to_string(own.scratch_bytes) + ".");
+}
+
 }  // namespace
 
 void load(model& own, const void* data, std::size_t bytes, const ek_model_options& options) {
@@ -56,6 +69,10 @@ void load(model& own, const void* data, std::size_t bytes, const ek_model_option
   const std::optional<Isa> forced = forced_isa(options.isa);
   own.isa = forced.value_or(best_isa());
   own.plan = verified(data, bytes);
+  if (own.plan.head->minor > plan::kMinor)
+    own.say("The file is of format " + std::to_string(plan::kMajor) + "." + std::to_string(own.plan.head->minor) +
+            ", newer than the " + std::to_string(plan::kMajor) + "." + std::to_string(plan::kMinor) +
+            " of this library; nothing that it lacks is used.");
   std::vector<invocation> calls;
   std::vector<choice> choices;
   std::vector<u32> operations;
@@ -66,6 +83,7 @@ void load(model& own, const void* data, std::size_t bytes, const ek_model_option
     if (computes_nothing(own.plan, op)) continue;
     choices.push_back(select(made, forced));
     const choice& chosen = choices.back();
+    say_what_is_slow(own, op, chosen);
     own.notes.back() = {chosen.kernel ? chosen.kernel->function : made.name, chosen.reason, made.macs};
     operations.push_back(i);
     calls.push_back(std::move(made));
@@ -74,6 +92,7 @@ void load(model& own, const void* data, std::size_t bytes, const ek_model_option
   const auto signs = signs_of(calls, choices);
   program_writer writer(own);
   for (std::size_t i = 0; i < calls.size(); ++i) writer.add(operations[i], calls[i], choices[i], signs[i]);
+  say_what_it_needs(own);
 }
 
 }  // namespace edgekit

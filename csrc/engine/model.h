@@ -41,6 +41,11 @@ struct model {
   model(const model&) = delete;
   model& operator=(const model&) = delete;
 
+  // To the caller's log, if there is one.
+  void say(const std::string& message) const {
+    if (log) log(log_user, message.c_str());
+  }
+
   std::unique_ptr<mapping> file;  // where it was opened by path
   plan_view plan;
   ek_allocator allocator;

@@ -55,14 +55,17 @@ typedef struct ek_tensor_info {
   float scale; /* of s8: real = scale * q; 0 otherwise */
 } ek_tensor_info;
 
-/* Hooks; a NULL function means the default (aligned_alloc and free; silence). Alignment is a power of two, at most
- * 4096. */
+/* Hooks; a NULL function means the default (aligned_alloc and free; silence). The allocator gives what grows with the
+ * model: packed weights, arena, state, scratch. Notes on each operation come from operator new, when a model is opened
+ * or a context made. Alignment is a power of two, at most 4096. */
 typedef struct ek_allocator {
   void* (*allocate)(void* user, size_t bytes, size_t alignment);
   void (*release)(void* user, void* memory);
   void* user;
 } ek_allocator;
 
+/* Told when a model is opened or a context made, never by ek_run: what the model needs, every operation that runs in
+ * plain loops although the library has a faster kernel for it, and why, and threads that will not be used. */
 typedef void (*ek_log)(void* user, const char* message);
 
 /* Set struct_size to sizeof the struct; options of an older header keep working. */

@@ -1,4 +1,5 @@
 // The C API: versions, options of every age, refusals and what they say, buffers, states.
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 #include <string>
@@ -89,11 +90,13 @@ void options_of_every_age() {
   expect(!std::strcmp(ek_model_isa(Model(plan, options).handle), "ref"), "an isa is taken from old options");
   options.struct_size = offsetof(ek_model_options, isa);
   outputs_of(Model(plan, options));
+  expect(logged == 0, "a log behind the end of the options is not called");
   ek_model* model = nullptr;
   ek_error error;
   options.struct_size = sizeof options;
   expect(ek_model_open_memory(plan.data(), plan.size(), &options, &model, &error) != EK_OK || model,
          "options as they are now are read whole");
+  expect(logged > 0 || !model, "so that the log is called");
   ek_context* context = nullptr;
   if (model)
     expect(ek_context_create(model, nullptr, &context, &error) == EK_NO_MEMORY && !context,
@@ -125,6 +128,48 @@ void options_of_every_age() {
   ek_context_destroy(context);
   one = {sizeof one, 1u << 20, nullptr, nullptr};
   expect(ek_context_create(whole.handle, &one, &context, &error) == EK_BAD_ARGUMENT, "a million threads are refused");
+}
+
+using Lines = std::vector<std::string>;
+
+void keep_line(void* user, const char* message) {
+  static_cast<Lines*>(user)->push_back(message);
+}
+
+bool has_line(const Lines& lines, const std::string& words) {
+  return std::any_of(lines.begin(), lines.end(),
+                     [&](const std::string& line) { return line.find(words) != std::string::npos; });
+}
+
+// What the log hears of a model: its needs, what is slow in it, a file of tomorrow, threads too many. Nothing of runs.
+void logs() {
+  Bytes plan = image_net(8);
+  plan.header().minor = plan::kMinor + 7;
+  Lines lines;
+  ek_model_options options = {};
+  options.struct_size = sizeof options;
+  options.log = keep_line;
+  options.log_user = &lines;
+  const Model model(plan, options);
+  expect(has_line(lines, "1." + std::to_string(plan::kMinor + 7) + ", newer"), "a newer file is told of");
+  expect(has_line(lines, "13 operations for " + std::string(ek_model_isa(model.handle))) &&
+             has_line(lines, "arena " + std::to_string(ek_model_arena_bytes(model.handle))),
+         "what a model needs is told");
+  const bool plain = !std::strcmp(ek_model_isa(model.handle), "ref");
+  for (u32 i = 0; i < ek_model_operation_count(model.handle); ++i) {
+    ek_operation_info info;
+    ek_model_operation(model.handle, i, &info, nullptr);
+    const bool slow = !plain && std::strstr(info.kernel, "_ref") && info.reason[0];
+    expect(has_line(lines, "runs in " + std::string(info.kernel) + "; " + info.reason) == slow,
+           "an operation without its faster kernel is told of, and no other");
+  }
+  lines.clear();
+  const Context context(model, 40);
+  expect(has_line(lines, "40 threads are asked for; 32 are used"), "threads that are too many are told of");
+  lines.clear();
+  Ports ports(model);
+  expect(ek_run(context.handle, ports.inputs.data(), ports.outputs.data(), nullptr) == EK_OK && lines.empty(),
+         "a run says nothing");
 }
 
 void descriptions() {
@@ -254,6 +299,7 @@ int main() {
   newer_files();
   damaged_files();
   options_of_every_age();
+  logs();
   descriptions();
   arguments();
   any_alignment();
