@@ -1,6 +1,7 @@
 """Accuracy against multiply-accumulates: ResNet-8 on digits, for every score of channels, after the same recovery.
 
-    python benchmarks/prune_accuracy.py [--scores l2 taylor] [--fewer 2 4 8] [--seeds 3] [--json FILE] [--plot FILE]
+    python benchmarks/prune_accuracy.py [--scores l2 taylor] [--fewer 2 4 8] [--seeds 3] [--keep-residual]
+                                        [--json FILE] [--plot FILE]
 
 The net is trained and recovered as the recipe ``digits`` says, cut in one shot to a share of its multiply-accumulates,
 and judged on the recipe's 5,400 varied items, which nothing was trained or chosen on. Seeds change the weights, the
@@ -36,7 +37,7 @@ def accuracy(job: Job, graph: Any) -> float:
     return 100 * float(job.measure(predict(graph))["metrics"]["varied"]["accuracy"])
 
 
-def rows(seed: int, scores: list[str], fewer: list[float]) -> Iterator[Row]:
+def rows(seed: int, scores: list[str], fewer: list[float], keep_residual: bool) -> Iterator[Row]:
     """The float net, then each score at each size."""
     job = preflight.prepare("digits", (f"seed={seed}",))
     torch.set_num_threads(job.recipe.threads)
@@ -49,7 +50,8 @@ def rows(seed: int, scores: list[str], fewer: list[float]) -> Iterator[Row]:
     yield base | {"score": "float", "fewer": 1.0, "cut": None, "accuracy": accuracy(job, graph)}
     for times in fewer:
         for score in scores:
-            changed = options.model_copy(update={"ratio": None, "target_macs": 1 / times, "importance": score})
+            wanted = {"ratio": None, "target_macs": 1 / times, "importance": score, "keep_residual": keep_residual}
+            changed = options.model_copy(update=wanted)
             cut = cut_channels(job, graph, changed).graph
             reached = cost.total_macs(graph) / cost.total_macs(cut)
             recovered = fit(job, cut, options.recover, seed + 1).graph
@@ -98,12 +100,13 @@ def main() -> None:
     parser.add_argument("--scores", nargs="+", choices=SCORES, default=list(SCORES))
     parser.add_argument("--fewer", nargs="+", type=float, default=[2.0, 4.0, 8.0])
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--keep-residual", action="store_true", help="cut inside residual blocks alone")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
     found = []
     for seed in range(options.seeds):
-        for row in rows(seed, options.scores, options.fewer):
+        for row in rows(seed, options.scores, options.fewer, options.keep_residual):
             found.append(row)
             cut = "" if row["cut"] is None else f", {row['cut']:.2f} % before recovery"
             print(f"seed {seed}  {row['score']:12} {row['fewer']:5.2f} x  {row['accuracy']:.2f} %{cut}", flush=True)
@@ -115,7 +118,12 @@ def main() -> None:
                 goal = "  within a point" if level - mean <= GOAL_POINTS else "  missed"
             print(f"{score:12} {fewer:5.2f} x  {mean:.2f} % ({low:.2f} to {high:.2f}), float {level:.2f} %{goal}")
     if options.json:
-        document = {"benchmark": "prune_accuracy", "device": device.describe(), "rows": found}
+        document = {
+            "benchmark": "prune_accuracy",
+            "keep_residual": options.keep_residual,
+            "device": device.describe(),
+            "rows": found,
+        }
         disk.write_file(options.json, (json.dumps(document, indent=1) + "\n").encode())
     if options.plot:
         plot(found, options.plot)

@@ -324,7 +324,7 @@ def compare(
     seed: Seed = None,
     as_json: Json = False,
 ) -> None:
-    """Measure how far one form of a net is from another on held-out data: saved graphs and .onnx files."""
+    """Measure how far one form of a net is from another on held-out data: saved graphs, .onnx and .ekm files."""
     from edgekit import preflight
     from edgekit.debug import compare as measure
 

@@ -76,3 +76,31 @@ def test_both_processors_gave_the_same_bytes() -> None:
 def test_one_version_stands_in_all() -> None:
     (version,) = re.findall(r'^version = "(.*)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert f'return "{version}";' in (ROOT / "csrc/engine/api.cc").read_text()
+
+
+PRODUCT = """\
+cmake_minimum_required(VERSION 3.18)
+project(product LANGUAGES C)
+include(FetchContent)
+FetchContent_Declare(edgekit SOURCE_DIR "{root}" SOURCE_SUBDIR csrc)
+FetchContent_MakeAvailable(edgekit)
+add_executable(product "{root}/csrc/examples/c/main.c")
+target_link_libraries(product PRIVATE edgekit::static)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_it_builds_inside_another_project(files: Path, tmp_path: Path) -> None:
+    """From sources, as part of a project in C, with nothing installed and no test or program of ours built."""
+    if not shutil.which("cmake"):
+        pytest.skip("cmake is not installed")
+    source, build = tmp_path / "source", tmp_path / "build"
+    source.mkdir()
+    (source / "CMakeLists.txt").write_text(PRODUCT.format(root=ROOT))
+    run(["cmake"], "-S", source, "-B", build)
+    run(["cmake"], "--build", build, "-j", 2)
+    words = (files / "model.ekm", "--in", files / "in.bin", "--self-test", files / "out.bin")
+    assert "ok" in run([str(build / "product")], *words)
+    assert not list(build.rglob("ekrun"))
+    assert not list(build.rglob("kernels_test"))

@@ -123,6 +123,21 @@ def first_layer(graph: ek.Graph) -> tuple[Tensor, Tensor]:
     return found[0], found[1]
 
 
+def test_a_plan_shows_its_outputs(tmp_path: Path) -> None:
+    graph = quantised.quantised("residual")
+    ek.export_native(graph, tmp_path / "m.ekm")
+    found = ek.compare(ek.lower(graph), tmp_path / "m.ekm", [inputs("residual")[0][:1]])
+    assert [(row.name, row.differing) for row in found.outputs] == [("output", 0)]
+    assert found.outputs[0].count > 0
+    assert (found.layers, found.only_b) == ((), ())
+    assert "native engine" in found.ran[1]
+    with pytest.raises(DataError, match="the model takes"):
+        ek.compare(graph, tmp_path / "m.ekm", inputs("residual"))  # a plan is made for one batch
+    (tmp_path / "bad.ekm").write_bytes(b"no plan")
+    with pytest.raises(GraphFileError):
+        ek.compare(graph, tmp_path / "bad.ekm", inputs("residual"))
+
+
 def test_files_of_others_are_compared_by_their_own_names(tmp_path: Path) -> None:
     """What ONNX Runtime's quantiser makes of a file: its pairs stand for the values in front of them."""
     quantization = pytest.importorskip("onnxruntime.quantization")

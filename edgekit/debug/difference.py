@@ -119,7 +119,8 @@ def compare(a: Graph | str | Path, b: Graph | str | Path, inputs: Iterable[Any],
     the same ones. A value in INT8 counts as the real numbers that it stands for.
 
     Args:
-        a: float, quantised or integer Graph, a ``.safetensors`` of one, or an ``.onnx`` file, also by others.
+        a: float, quantised or integer Graph, a ``.safetensors`` of one, an ``.onnx`` file, also by others, or a plan
+            (``.ekm``), which shows its outputs alone.
         b: the same.
         inputs: items as :func:`edgekit.quantize` takes them.
         layers: compare all values, or only the outputs.

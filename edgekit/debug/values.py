@@ -17,7 +17,7 @@ from torch import Tensor, fx
 from edgekit.errors import MissingDependency, UsageError
 from edgekit.fuse.work import DEQUANTIZE
 from edgekit.graph import Graph, edit, kinds, notes, patterns
-from edgekit.runtime import FIX_ONNX, GraphRunner, OnnxRunner, Outputs, Runner
+from edgekit.runtime import FIX_ONNX, GraphRunner, NativeRunner, OnnxRunner, Outputs, Runner
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -54,7 +54,7 @@ class Values(ABC):
 
 
 def open_values(artefact: Graph | str | Path) -> Values:
-    """A Graph, a Graph saved as ``.safetensors``, or an ``.onnx`` file.
+    """A Graph, a Graph saved as ``.safetensors``, an ``.onnx`` file or a plan (``.ekm``).
 
     Raises:
         UsageError: for anything else.
@@ -68,7 +68,9 @@ def open_values(artefact: Graph | str | Path) -> Values:
         return GraphValues(Graph.load(path), path.name)
     if path.suffix == ".onnx":
         return _file(path)
-    raise UsageError(f"{path} cannot be compared.", fix="Give a Graph, a .safetensors or an .onnx file.")
+    if path.suffix == ".ekm":
+        return PlanValues(path)
+    raise UsageError(f"{path} cannot be compared.", fix="Give a Graph, a .safetensors, an .onnx or an .ekm file.")
 
 
 def _file(path: Path) -> Values:
@@ -77,6 +79,20 @@ def _file(path: Path) -> Values:
     except ImportError as error:
         raise MissingDependency("onnx is needed for this.", f"{error}.", f"Try: {FIX_ONNX}.") from error
     return FileValues(path, OnnxRunner(path))
+
+
+class PlanValues(Values):
+    """A plan in the native engine, which overwrites its inner values as it goes: only the outputs can be seen."""
+
+    def __init__(self, path: Path) -> None:
+        self.runner = NativeRunner(path)
+        self.name, self.origins = path.name, {}
+        self.ends = tuple(Origin("output") for _ in self.runner.outputs)
+        self.words = f"native engine {self.runner.version}, {self.runner.isa}"
+
+    def run(self, arrays: Outputs) -> tuple[Arrays, Outputs]:
+        """No inner values, and the outputs."""
+        return {}, self.runner.run(*arrays)
 
 
 class GraphValues(Values):
