@@ -35,9 +35,7 @@ constexpr int channel_at(int half, int lane) {
 }
 
 EDGEKIT_AVX2 __m256i widened(const std::int8_t* x, int count) {
-  std::int8_t copy[kChannels];  // where fewer than sixteen may be read
-  if (count < kChannels) x = static_cast<const std::int8_t*>(std::memcpy(copy, x, count));
-  return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x)));
+  return _mm256_cvtepi8_epi16(bytes_at(x, count));
 }
 
 // Where each tap of a window begins, an odd number of them made even: the last weight of such a pair is 0.
@@ -79,10 +77,12 @@ EDGEKIT_AVX2 void pixel(const Window& window, const std::uint8_t* block, const s
   store(out, _mm256_packs_epi32(y0, y1), count);
 }
 
-template <int kTaps>
+// kCount channels, or `count` where it is 0.
+template <int kTaps, int kCount>
 EDGEKIT_AVX2_TARGET void row_of(const conv2d_s8_args& args, const Window& window, const std::uint8_t* block,
                                 const std::int8_t* x, int count, const Finish& finish, const std::uint8_t* added,
                                 std::uint8_t* out) {
+  if (kCount) count = kCount;
   const std::int64_t step = args.stride.width * args.x_step.column;
   for (std::int64_t j = 0; j < args.out_size.width; ++j)
     pixel<kTaps>(window, block, x + j * step, count, finish, added ? added + j * args.added.step.column : nullptr,
@@ -131,7 +131,7 @@ EDGEKIT_AVX2_TARGET void depthwise(const conv2d_s8_args& args, const part& part)
     for (std::int64_t first = 0; first < args.out_channels; first += kChannels) {
       const auto* block = static_cast<const std::uint8_t*>(args.packed) + first / kChannels * block_bytes(args);
       const int count = static_cast<int>(std::min<std::int64_t>(args.out_channels - first, kChannels));
-      const auto of = window.taps == 9 && count == kChannels ? row_of<9> : row_of<0>;
+      const auto of = window.taps != 9 ? row_of<0, 0> : count == kChannels ? row_of<9, kChannels> : row_of<9, 0>;
       of(args, window, block, x + first, count, finish, added ? added + first : nullptr, out + first);
     }
   }

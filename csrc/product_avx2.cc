@@ -1,8 +1,8 @@
 // Tiles of 6 pixels x 16 features: twelve sums, two vectors of weights and a pair of x fill 15 of the 16 registers.
-// vpmaddubsw would saturate, so bytes are widened to int16 (weights once, windows once for all features) and vpmaddwd
-// adds two products exactly: as many products in a cycle as vpmaddubsw with the vpmaddwd that has to follow it.
+// vpmaddubsw would saturate, so bytes are widened to int16 (weights as they are loaded, windows once for all features)
+// and vpmaddwd adds two products exactly.
 //
-//   packed = for each 16 features: bias int32 [16], multiplier float32 [16], weight int16 [pair of the window][16][2]
+//   packed = for each 16 features: bias int32 [16], multiplier float32 [16], weight int8 [pair of the window][16][2]
 //
 // Exact: a sum of K <= 131,071 products fits int32, with its bias by the room that edgekit leaves; else it wraps, as
 // the reference's.
@@ -32,7 +32,7 @@ std::int64_t pairs_of(const Product& product) {
 }
 
 std::int64_t block_bytes(const Product& product) {
-  return kBlock * (8 + 4 * pairs_of(product));
+  return kBlock * (8 + 2 * pairs_of(product));
 }
 
 std::int64_t blocks_of(const Product& product) {
@@ -78,19 +78,17 @@ EDGEKIT_AVX2 __m256i pair_at(const std::int16_t* x) {
   return _mm256_set1_epi32(two);
 }
 
-EDGEKIT_AVX2 __m256i eight(const std::int8_t* x) {
-  return _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(x)));
+EDGEKIT_AVX2 __m256i sixteen(const std::uint8_t* weight) {
+  return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(weight)));
 }
 
 EDGEKIT_AVX2 void finish_pixel(__m256i low, __m256i high, const float* multiplier, std::uint8_t* out,
                                const std::uint8_t* added, const Finish& finish, int count) {
   __m256i other[2] = {};
   if (added) {
-    std::int8_t copy[kBlock];  // where fewer than sixteen may be read
-    const auto* x = reinterpret_cast<const std::int8_t*>(added);
-    if (count < kBlock) x = static_cast<const std::int8_t*>(std::memcpy(copy, x, count));
-    other[0] = eight(x);
-    other[1] = eight(x + 8);
+    const __m128i bytes = bytes_at(reinterpret_cast<const std::int8_t*>(added), count);
+    other[0] = _mm256_cvtepi8_epi32(bytes);
+    other[1] = _mm256_cvtepi8_epi32(_mm_unpackhi_epi64(bytes, bytes));
   }
   const __m256i y0 = scale(low, _mm256_loadu_ps(multiplier), added ? &other[0] : nullptr, finish);
   const __m256i y1 = scale(high, _mm256_loadu_ps(multiplier + 8), added ? &other[1] : nullptr, finish);
@@ -107,8 +105,20 @@ EDGEKIT_AVX2_TARGET void tile(std::int64_t pairs, const std::uint8_t* block, con
 #pragma GCC unroll 2
     for (int v = 0; v < 2; ++v) sum[m][v] = load(block + v * 32);
   const std::uint8_t* weight = block + kBlock * 8;
-  for (std::int64_t pair = 0; pair < pairs; ++pair, weight += 64) {
-    const __m256i w0 = load(weight), w1 = load(weight + 32);
+  std::int64_t pair = 0;
+  if constexpr (kPixels == 1) {  // two at a time: a short loop with one product to hide behind waits for itself
+    __m256i other[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+    for (; pair + 2 <= pairs; pair += 2, weight += 64) {
+      const __m256i one = pair_at(x + pair * 2), next = pair_at(x + pair * 2 + 2);
+      sum[0][0] = _mm256_add_epi32(sum[0][0], _mm256_madd_epi16(one, sixteen(weight)));
+      sum[0][1] = _mm256_add_epi32(sum[0][1], _mm256_madd_epi16(one, sixteen(weight + 16)));
+      other[0] = _mm256_add_epi32(other[0], _mm256_madd_epi16(next, sixteen(weight + 32)));
+      other[1] = _mm256_add_epi32(other[1], _mm256_madd_epi16(next, sixteen(weight + 48)));
+    }
+    for (int v = 0; v < 2; ++v) sum[0][v] = _mm256_add_epi32(sum[0][v], other[v]);
+  }
+  for (; pair < pairs; ++pair, weight += 32) {
+    const __m256i w0 = sixteen(weight), w1 = sixteen(weight + 16);
 #pragma GCC unroll 6
     for (int m = 0; m < kPixels; ++m) {
       const __m256i two = pair_at(x + (m * pairs + pair) * 2);
@@ -117,8 +127,13 @@ EDGEKIT_AVX2_TARGET void tile(std::int64_t pairs, const std::uint8_t* block, con
     }
   }
   const auto* multiplier = reinterpret_cast<const float*>(block + kBlock * 4);
+  if (count == kBlock) {
 #pragma GCC unroll 6
-  for (int m = 0; m < kPixels; ++m) finish_pixel(sum[m][0], sum[m][1], multiplier, out[m], added[m], finish, count);
+    for (int m = 0; m < kPixels; ++m) finish_pixel(sum[m][0], sum[m][1], multiplier, out[m], added[m], finish, kBlock);
+  } else {
+#pragma GCC unroll 6
+    for (int m = 0; m < kPixels; ++m) finish_pixel(sum[m][0], sum[m][1], multiplier, out[m], added[m], finish, count);
+  }
 }
 
 using Tile = void (*)(std::int64_t, const std::uint8_t*, const std::int16_t*, std::uint8_t* const*,
@@ -149,6 +164,29 @@ EDGEKIT_AVX2_TARGET void chunk(const Product& product, const void* packed, const
   }
 }
 
+// Filters whose features lie side by side, as in the second matrix of a product of two: rows are interleaved as they
+// are.
+EDGEKIT_AVX2_TARGET void pack_rows(const Product& product, const Filters& filters, void* to) {
+  const __m128i flip = _mm_set1_epi8(static_cast<char>(filters.flip));
+  for (std::int64_t first = 0; first < product.features; first += kBlock) {
+    const int count = static_cast<int>(std::min<std::int64_t>(product.features - first, kBlock));
+    auto* block = static_cast<std::uint8_t*>(to) + first / kBlock * block_bytes(product);
+    std::memset(block, 0, kBlock * 8);
+    std::memcpy(block, filters.bias + first, count * 4);
+    std::memcpy(block + kBlock * 4, filters.multiplier + first, count * 4);
+    auto* weight = reinterpret_cast<__m128i*>(block + kBlock * 8);
+    const std::int8_t* row = filters.weight + first;
+    const auto next = [&](std::int64_t k) __attribute__((target("avx2,fma"), always_inline)) {
+      return _mm_xor_si128(bytes_at(row + k * filters.step.channel, count), flip);
+    };
+    for (std::int64_t k = 0; k < product.run_bytes; k += 2, weight += 2) {
+      const __m128i one = next(k), other = k + 1 < product.run_bytes ? next(k + 1) : _mm_setzero_si128();
+      _mm_storeu_si128(weight, _mm_unpacklo_epi8(one, other));
+      _mm_storeu_si128(weight + 1, _mm_unpackhi_epi8(one, other));
+    }
+  }
+}
+
 }  // namespace
 
 std::size_t packed_bytes(const Product& product) {
@@ -156,12 +194,14 @@ std::size_t packed_bytes(const Product& product) {
 }
 
 void pack_weights(const Product& product, const Filters& filters, void* to) {
+  if (filters.step.image == 1 && product.runs() == 1 && filters.channels == product.run_bytes)
+    return pack_rows(product, filters, to);
   std::memset(to, 0, packed_bytes(product));
   for (std::int64_t o = 0; o < product.features; ++o) {
     auto* block = static_cast<std::uint8_t*>(to) + o / kBlock * block_bytes(product);
     std::memcpy(block + o % kBlock * 4, filters.bias + o, 4);
     std::memcpy(block + kBlock * 4 + o % kBlock * 4, filters.multiplier + o, 4);
-    auto* weight = reinterpret_cast<std::int16_t*>(block + kBlock * 8);
+    auto* weight = reinterpret_cast<std::int8_t*>(block + kBlock * 8);
     for (std::int64_t run = 0, k = 0; run < product.runs(); ++run)
       for (std::int64_t at = 0; at < product.run_bytes; ++at, ++k)
         weight[(k / 2 * kBlock + o % kBlock) * 2 + k % 2] = filters(product, o, run, at);
