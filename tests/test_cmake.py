@@ -85,7 +85,7 @@ include(FetchContent)
 FetchContent_Declare(edgekit SOURCE_DIR "{root}" SOURCE_SUBDIR csrc)
 FetchContent_MakeAvailable(edgekit)
 add_executable(product "{root}/csrc/examples/c/main.c")
-target_link_libraries(product PRIVATE edgekit::static)
+target_link_libraries(product PRIVATE edgekit::edgekit)
 """
 
 
@@ -99,7 +99,7 @@ def test_it_builds_inside_another_project(files: Path, tmp_path: Path) -> None:
     source.mkdir()
     (source / "CMakeLists.txt").write_text(PRODUCT.format(root=ROOT))
     run(["cmake"], "-S", source, "-B", build)
-    run(["cmake"], "--build", build, "-j", 2)
+    run(["cmake"], "--build", build, "--target", "product", "-j", 2)
     words = (files / "model.ekm", "--in", files / "in.bin", "--self-test", files / "out.bin")
     assert "ok" in run([str(build / "product")], *words)
     assert not list(build.rglob("ekrun"))
