@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import nets
 import numpy as np
 import pytest
 import recipes
@@ -89,20 +90,18 @@ def test_prune_recovers_after_every_step(project: Path, monkeypatch: pytest.Monk
         return real(job, graph, *arguments, **options)
 
     monkeypatch.setattr(stages, "fit", fit)
-    wanted = [
-        "prune",
-        "float.safetensors",
-        "--ratio",
-        "0.5",
-        "--steps",
-        "2",
-        "-o",
-        "stepped.safetensors",
-        "--keep-residual",
-    ]
+    wanted = ["prune", "float.safetensors", "--ratio", "0.5", "--steps", "2", "-o", "stepped.safetensors"]
     found = document(project, *wanted, "--recipe", "recipe.yaml")
     assert len(trained) == 2
     assert found["macs_before"] > trained[0] > trained[1] == found["macs_after"]
+
+
+def test_prune_keeps_what_additions_join_if_asked(project: Path) -> None:
+    nets.graph_of("residual").save(project / "residual.safetensors")
+    wanted = ["prune", "residual.safetensors", "--ratio", "0.5", "-o", "inside.safetensors"]
+    for more, stays in (([], False), (["--keep-residual"], True)):
+        reasons = [row["reason"] for row in document(project, *wanted, *more)["not_pruned"]]
+        assert any("adds results" in reason for reason in reasons) == stays
 
 
 def test_taylor_needs_a_recipe_and_gets_it(project: Path) -> None:

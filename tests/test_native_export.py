@@ -55,6 +55,16 @@ def test_the_table_is_that_of_the_engine() -> None:
     assert ours == theirs
 
 
+@pytest.mark.skipif("avx2" not in engine.isa_flags(), reason="of the AVX2 tier")
+def test_what_a_call_asks_of_a_tier_is_said_before_what_the_machine_lacks(tmp_path: Path) -> None:
+    wide = nn.Conv2d(16, 16, 13, padding=6, groups=16)
+    graph = quantise(Written(lambda s, x: s.b(s.a(x)), a=nn.Conv2d(3, 16, 1), b=wide), 3, 8, 8)
+    ek.export_native(graph, tmp_path / "net.ekm")
+    layers = [layer for layer in ek.load(tmp_path / "net.ekm", isa="avx2").explain() if layer.macs]
+    assert [layer.kernel for layer in layers] == ["conv2d_s8_avx2", "conv2d_s8_ref"]
+    assert layers[1].reason == "conv2d_s8_avx2: a depthwise kernel of more than 128 taps"
+
+
 def test_a_plan_is_written_run_and_explained(tmp_path: Path) -> None:
     path = tmp_path / "net.ekm"
     report = ek.export_native(quantised("residual"), path)

@@ -60,6 +60,11 @@ def test_excluded_layers_keep_their_width() -> None:
     assert widths(ek.prune(graph, 0.5, exclude=convolutions[-1].name).graph)["wide.weight"] == 12  # a lone text
 
 
+def turned(y: Tensor) -> Tensor:
+    a, b = torch.chunk(y, 2, 1)
+    return torch.cat([a * 0.6 - b * 0.8, a * 0.8 + b * 0.6], 1)
+
+
 # Between residual blocks: what is added, and whether the channels of the first layer, 8, are what additions join.
 BETWEEN: dict[str, tuple[Callable[..., Any], bool]] = {
     "a block": (lambda s, x: s.c(y := s.a(x)) + y, True),
@@ -70,6 +75,8 @@ BETWEEN: dict[str, tuple[Callable[..., Any], bool]] = {
     "a bias of the model's own": (lambda s, x: s.a(x) + s.b.bias.view(1, 8, 1, 1), False),
     "a layer of the model's own weights": (lambda s, x: s.a(x) + s.b(s.b.weight)[:, :, :1, :1].mean(0, True), False),
     "the two parts of a rotation": (lambda s, x: (y := s.a(x)) * y.cos() + y.roll(1, 2) * y.sin(), False),
+    "the two halves of a rotation": (lambda s, x: turned(s.a(x)), False),
+    "two halves of one layer": (lambda s, x: torch.cat([sum(torch.chunk(s.a(x), 2, 1))] * 2, 1), False),
     "one channel for all": (lambda s, x: (y := s.a(x)) + y.mean(1, True), False),
     "a product": (lambda s, x: s.a(x) * s.b(x), False),
 }

@@ -6,10 +6,14 @@ namespace edgekit {
 
 namespace {
 
+// Why no kernel of this instruction set may run, whatever the call; null where one may.
+const char* lacking(Isa isa, std::optional<Isa> forced) {
+  if (forced && isa > *forced) return "a plainer instruction set was asked for";
+  return isa_flags() & bit(isa) ? nullptr : "this machine lacks its instructions";
+}
+
 // Why a kernel cannot run the call; null where it can.
-const char* refusal(const Kernel& kernel, invocation& own, std::optional<Isa> forced) {
-  if (forced && kernel.isa > *forced) return "a plainer instruction set was asked for";
-  if (!(isa_flags() & bit(kernel.isa))) return "this machine lacks its instructions";
+const char* refusal(const Kernel& kernel, invocation& own) {
   if ((kernel.flags & kImages) && !own.channels_last) return "its images do not have channels side by side";
   if ((kernel.flags & kHalo) && !own.halo) return "its padding does not lie in memory";
   const bool flips = (kernel.flags & (kBiased | kFlips)) != 0;
@@ -37,7 +41,9 @@ choice select(invocation& own, std::optional<Isa> forced) {
   choice result = {nullptr, ""};
   for (const Kernel& kernel : kernels()) {
     if (std::strcmp(kernel.op, own.word) != 0) continue;
-    if (const char* why = refusal(kernel, own, forced)) {
+    if (const char* why = lacking(kernel.isa, forced)) {
+      if (result.reason.empty()) result.reason = std::string(kernel.function) + ": " + why;  // the call's own says more
+    } else if ((why = refusal(kernel, own))) {
       result.reason = std::string(kernel.function) + ": " + why;
     } else {
       result = {&kernel, ""};

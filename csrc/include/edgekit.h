@@ -65,7 +65,8 @@ typedef struct ek_allocator {
 } ek_allocator;
 
 /* Told when a model is opened or a context made, never by ek_run: what the model needs, every operation that runs in
- * plain loops although the library has a faster kernel for it, and why, and threads that will not be used. */
+ * plain loops although the library has a faster kernel for it, and why, and threads that will not be used. It and its
+ * user have to live as long as the model; threads that make contexts of one model may call it at the same time. */
 typedef void (*ek_log)(void* user, const char* message);
 
 /* Set struct_size to sizeof the struct; options of an older header keep working. */

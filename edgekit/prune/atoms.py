@@ -23,12 +23,14 @@ class Atoms:
 
     def __init__(self) -> None:
         self._parent: list[int] = []
+        self._begins: list[int] = []  # of what was made together
         self._parts: dict[int, tuple[int, ...]] = {}  # by the atom that stands for a set of joined ones
         self._frozen: dict[int, str] = {}  # by the choice that stands for its set; the first reason stays
 
     def new(self, count: int) -> Indices:
         """``count`` new choices."""
         first = len(self._parent)
+        self._begins.append(first)
         self._parent.extend(range(first, first + count))
         return np.arange(first, first + count)
 
@@ -38,6 +40,10 @@ class Atoms:
         flat = self.new(len(grids[0]))
         self._parts.update(zip(flat.tolist(), zip(*grids, strict=True), strict=True))
         return flat
+
+    def origins(self, atoms: Indices) -> frozenset[int]:
+        """Numbers of the dimensions that ``atoms`` were first made for: parts of one have the same."""
+        return frozenset(np.searchsorted(self._begins, atoms, side="right").tolist())
 
     def find(self, atom: int) -> int:
         """The atom that stands for the set of ``atom``."""

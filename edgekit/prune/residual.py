@@ -26,8 +26,8 @@ def computed(graph: Graph) -> set[fx.Node]:
 def joined(state: Analysis, node: fx.Node, computed: set[fx.Node]) -> list[Dim]:
     """Dimensions that ``node``, not propagated yet, makes one because it adds two results; none of other calls.
 
-    A bias, a position or a mask of the model's own is no result, and what is added must have been free of each other:
-    the two parts of a rotary embedding come from one product.
+    A bias, a position or a mask of the model's own is no result, and what is added must have been free of each other
+    and of two dimensions: the parts of a rotary embedding come from one.
     """
     operands = node.all_input_nodes
     if node.target not in ADDITIONS or len(operands) != 2 or not computed.issuperset(operands):
@@ -39,5 +39,7 @@ def joined(state: Analysis, node: fx.Node, computed: set[fx.Node]) -> list[Dim]:
 def _differ(state: Analysis, a: Dim, b: Dim) -> bool:
     x, y = state.atoms_of(a), state.atoms_of(b)
     if x is None or y is None or len(x) != len(y) or len(x) == 1:
+        return False
+    if not state.atoms.origins(x).isdisjoint(state.atoms.origins(y)):
         return False
     return {state.atoms.choices(atom) for atom in x.tolist()}.isdisjoint(map(state.atoms.choices, y.tolist()))
