@@ -79,34 +79,112 @@ struct Strip {
   int groups;                     // as packed
   __mmask64 channels;             // that exist
   std::int64_t column[kColumns];  // where each column of a window begins; one with weight 0 reads another that is there
+  std::int64_t row_step;          // from one row of a window to the next
+  std::int64_t x_step, out_step, added_step;  // from one result of a row to the next
 };
 
 EDGEKIT_VNNI __m512i load(const std::uint8_t* x, __mmask64 channels, bool whole) {
   return whole ? _mm512_loadu_si512(x) : _mm512_maskz_loadu_epi8(channels, x);
 }
 
+// The four columns of a group, interleaved.
+template <bool kWhole>
+EDGEKIT_VNNI void taps_at(const Strip& strip, const std::uint8_t* x, std::int64_t group, __m512i (&taps)[4]) {
+  __m512i column[kTaps];
+#pragma GCC unroll 4
+  for (int c = 0; c < kTaps; ++c) column[c] = load(x + strip.column[group * kTaps + c], strip.channels, kWhole);
+  interleave(column, taps);
+}
+
+// Where a result goes, and what is added to it.
+struct Place {
+  std::uint8_t* out;
+  const std::uint8_t* added;
+};
+
+// That of the result `j` further in the row.
+EDGEKIT_VNNI Place at_step(const Place& at, const Strip& strip, std::int64_t j) {
+  return {at.out + j * strip.out_step, at.added + j * strip.added_step};
+}
+
+// Rounded sums of a result plus what is added.
+template <bool kWhole>
+EDGEKIT_VNNI void add(const Strip& strip, __m512i (&sum)[4], const __m512 (&factor)[4], const std::uint8_t* added,
+                      const Finish& finish) {
+  const __m512i lanes = load(added, strip.channels, kWhole);
+#pragma GCC unroll 4
+  for (int q = 0; q < 4; ++q) {  // bytes of channel_at(q, ...): dword q of each 128-bit lane
+    const __m128i own = _mm512_castsi512_si128(_mm512_permutexvar_epi32(
+        _mm512_setr_epi32(q, 4 + q, 8 + q, 12 + q, q, q, q, q, q, q, q, q, q, q, q, q), lanes));
+    sum[q] = finish.first ? scale_and_add<true>(sum[q], factor[q], own, finish)
+                          : scale_and_add<false>(sum[q], factor[q], own, finish);
+  }
+}
+
+// Sums of kCount results to bytes, one step for all before the next (vnni.h, stay).
+template <int kCount, bool kWhole>
+EDGEKIT_VNNI void finish_results(const Strip& strip, __m512i (&sum)[kCount][4], const Place (&place)[kCount],
+                                 const Finish& finish) {
+  const auto* multiplier = reinterpret_cast<const float*>(strip.block + 256);
+  __m512 factor[4];
+#pragma GCC unroll 4
+  for (int q = 0; q < 4; ++q) factor[q] = _mm512_loadu_ps(multiplier + q * kLanes);
+  if (finish.wide) {
+#pragma GCC unroll 4
+    for (int q = 0; q < 4; ++q) {
+#pragma GCC unroll 4
+      for (int i = 0; i < kCount; ++i) sum[i][q] = scale_wide(sum[i][q], factor[q]);
+      factor[q] = _mm512_set1_ps(1.0f);
+    }
+  }
+  if (finish.add) {
+#pragma GCC unroll 4
+    for (int i = 0; i < kCount; ++i) add<kWhole>(strip, sum[i], factor, place[i].added, finish);
+  } else {
+    __m512 value[kCount][4];
+#pragma GCC unroll 4
+    for (int i = 0; i < kCount; ++i)
+#pragma GCC unroll 4
+      for (int q = 0; q < 4; ++q) stay(value[i][q] = _mm512_cvtepi32_ps(sum[i][q]));
+#pragma GCC unroll 4
+    for (int i = 0; i < kCount; ++i)
+#pragma GCC unroll 4
+      for (int q = 0; q < 4; ++q) stay(value[i][q] = _mm512_mul_ps(value[i][q], factor[q]));
+#pragma GCC unroll 4
+    for (int i = 0; i < kCount; ++i)
+#pragma GCC unroll 4
+      for (int q = 0; q < 4; ++q) stay(sum[i][q] = _mm512_cvtps_epi32(value[i][q]));
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < kCount; ++i) {
+    const __m512i bytes = pack(sum[i][0], sum[i][1], sum[i][2], sum[i][3], finish);
+    if (kWhole) {
+      _mm512_storeu_si512(place[i].out, bytes);
+    } else {
+      _mm512_mask_storeu_epi8(place[i].out, strip.channels, bytes);
+    }
+  }
+}
+
+template <int kCount>
+EDGEKIT_VNNI void begin(const Strip& strip, __m512i (&sum)[kCount][4]) {
+#pragma GCC unroll 4
+  for (int i = 0; i < kCount; ++i)
+#pragma GCC unroll 4
+    for (int q = 0; q < 4; ++q) sum[i][q] = _mm512_loadu_si512(strip.block + q * 64);
+}
+
 // kTogether neighbouring results of 64 channels; `x` is the first tap of the first one.
-// kHeight rows of a kernel of one group of columns, or any kernel where it is 0.
-template <int kTogether, bool kWhole, int kHeight>
-EDGEKIT_VNNI void results(const Strip& strip, const std::uint8_t* x, std::uint8_t* out, const std::uint8_t* added,
-                          const Finish& finish) {
-  const conv2d_s8_args& args = strip.args;
+template <int kTogether, bool kWhole>
+EDGEKIT_VNNI void results(const Strip& strip, const std::uint8_t* x, Place at, const Finish& finish) {
   __m512i sum[kTogether][4];
-#pragma GCC unroll 4
-  for (int t = 0; t < kTogether; ++t)
-#pragma GCC unroll 4
-    for (int q = 0; q < 4; ++q) sum[t][q] = _mm512_loadu_si512(strip.block + q * 64);
-  const std::int64_t height = kHeight ? kHeight : args.kernel.height, groups = kHeight ? 1 : strip.groups;
-  const std::int64_t result_bytes = height * groups * 256, row_step = args.dilation.height * args.x_step.row;
+  begin(strip, sum);
+  const std::int64_t height = strip.args.kernel.height, result_bytes = height * strip.groups * 256;
   const std::uint8_t* weight = strip.block + kConstants;
-#pragma GCC unroll 3
-  for (std::int64_t row = 0; row < height; ++row, x += row_step) {
-#pragma GCC unroll 1
-    for (std::int64_t group = 0; group < groups; ++group, weight += 256) {
-      __m512i column[kTaps], taps[4];
-#pragma GCC unroll 4
-      for (int c = 0; c < kTaps; ++c) column[c] = load(x + strip.column[group * kTaps + c], strip.channels, kWhole);
-      interleave(column, taps);
+  for (std::int64_t row = 0; row < height; ++row, x += strip.row_step) {
+    for (std::int64_t group = 0; group < strip.groups; ++group, weight += 256) {
+      __m512i taps[4];
+      taps_at<kWhole>(strip, x, group, taps);
 #pragma GCC unroll 4
       for (int t = 0; t < kTogether; ++t)
 #pragma GCC unroll 4
@@ -114,58 +192,104 @@ EDGEKIT_VNNI void results(const Strip& strip, const std::uint8_t* x, std::uint8_
           sum[t][q] = _mm512_dpbusd_epi32(sum[t][q], taps[q], _mm512_loadu_si512(weight + t * result_bytes + q * 64));
     }
   }
-  const auto* multiplier = reinterpret_cast<const float*>(strip.block + 256);
+  Place place[kTogether];
 #pragma GCC unroll 4
-  for (int t = 0; t < kTogether; ++t) {
-    __m512i y[4];
-    if (finish.add) {
-      const std::uint8_t* other = added + t * args.added.step.column;
-      alignas(64) std::uint8_t bytes[kChannels];
-      _mm512_store_si512(bytes, load(other, strip.channels, kWhole));
-#pragma GCC unroll 4
-      for (int q = 0; q < 4; ++q) {
-        const __m512i lanes = _mm512_load_si512(bytes);  // bytes of channel_at(q, ...): dword q of each 128-bit lane
-        const __m512i own = _mm512_permutexvar_epi32(
-            _mm512_setr_epi32(q, 4 + q, 8 + q, 12 + q, q, q, q, q, q, q, q, q, q, q, q, q), lanes);
-        y[q] = scale_and_add(sum[t][q], _mm512_loadu_ps(multiplier + q * kLanes), _mm512_castsi512_si128(own), finish);
-      }
-    } else {
-#pragma GCC unroll 4
-      for (int q = 0; q < 4; ++q) y[q] = scale(sum[t][q], _mm512_loadu_ps(multiplier + q * kLanes), finish.wide);
-    }
-    const __m512i bytes = pack(y[0], y[1], y[2], y[3], finish);
-    std::uint8_t* to = out + t * args.out_step.column;
-    if (kWhole) {
-      _mm512_storeu_si512(to, bytes);
-    } else {
-      _mm512_mask_storeu_epi8(to, strip.channels, bytes);
-    }
-  }
+  for (int t = 0; t < kTogether; ++t) place[t] = {at.out + t * strip.out_step, at.added + t * strip.added_step};
+  finish_results<kTogether, kWhole>(strip, sum, place, finish);
 }
 
 // `width` results of a row; those that do not make up the number that shares columns come `alone`.
-template <int kTogether, bool kWhole, int kHeight>
+template <int kTogether, bool kWhole>
 EDGEKIT_VNNI_TARGET void row_of(const Strip& strip, const Strip& alone, std::int64_t width, const std::uint8_t* x,
-                                std::uint8_t* out, const std::uint8_t* added, const Finish& finish) {
-  const conv2d_s8_args& args = strip.args;
-  const std::int64_t step = args.stride.width * args.x_step.column;
+                                Place at, const Finish& finish) {
   std::int64_t j = 0;
   for (; j + kTogether <= width; j += kTogether)
-    results<kTogether, kWhole, kHeight>(strip, x + j * step, out + j * args.out_step.column,
-                                        added + j * args.added.step.column, finish);
-  for (; j < width; ++j)
-    results<1, kWhole, kHeight>(alone, x + j * step, out + j * args.out_step.column, added + j * args.added.step.column,
-                                finish);
+    results<kTogether, kWhole>(strip, x + j * strip.x_step, at_step(at, strip, j), finish);
+  for (; j < width; ++j) results<1, kWhole>(alone, x + j * strip.x_step, at_step(at, strip, j), finish);
 }
 
-using Row = void (*)(const Strip&, const Strip&, std::int64_t, const std::uint8_t*, std::uint8_t*, const std::uint8_t*,
-                     const Finish&);
+// One row of a kernel of three rows and one group of columns, whose weights stay in registers.
+template <bool kWhole>
+EDGEKIT_VNNI_TARGET void row_of_three(const Strip& strip, const Strip&, std::int64_t width, const std::uint8_t* x,
+                                      Place at, const Finish& finish) {
+  __m512i weight[3][4];
+#pragma GCC unroll 12
+  for (int i = 0; i < 12; ++i) weight[i / 4][i % 4] = _mm512_loadu_si512(strip.block + kConstants + i * 64);
+  for (std::int64_t j = 0; j < width; ++j) {
+    __m512i sum[1][4];
+    begin(strip, sum);
+#pragma GCC unroll 3
+    for (int row = 0; row < 3; ++row) {
+      __m512i taps[4];
+      taps_at<kWhole>(strip, x + j * strip.x_step + row * strip.row_step, 0, taps);
+#pragma GCC unroll 4
+      for (int q = 0; q < 4; ++q) sum[0][q] = _mm512_dpbusd_epi32(sum[0][q], taps[q], weight[row][q]);
+    }
+    const Place place[1] = {at_step(at, strip, j)};
+    finish_results<1, kWhole>(strip, sum, place, finish);
+  }
+}
 
-template <bool kWhole, int kHeight>
-Row row_for(int together) {
-  constexpr Row rows[kMost] = {row_of<1, kWhole, kHeight>, row_of<2, kWhole, kHeight>, row_of<3, kWhole, kHeight>,
-                               row_of<4, kWhole, kHeight>};
-  return rows[together - 1];
+// kTogether results of such a kernel, and those of the row below, which is the next one in x, too: they share what is
+// interleaved, and each vector of weights that is loaded.
+template <int kTogether, bool kWhole>
+EDGEKIT_VNNI void results_of_two_rows(const Strip& strip, const std::uint8_t* x, Place at, const Finish& finish) {
+  __m512i sum[2 * kTogether][4], upper[4], lower[4];
+  begin(strip, sum);
+  const std::uint8_t* weight = strip.block + kConstants;
+  taps_at<kWhole>(strip, x, 0, upper);
+#pragma GCC unroll 3
+  for (int row = 0; row < 3; ++row) {
+    taps_at<kWhole>(strip, x + (row + 1) * strip.row_step, 0, lower);
+#pragma GCC unroll 4
+    for (int q = 0; q < 4; ++q) {
+#pragma GCC unroll 2
+      for (int t = 0; t < kTogether; ++t) {
+        const __m512i w = _mm512_loadu_si512(weight + (t * 3 + row) * 256 + q * 64);
+        sum[t][q] = _mm512_dpbusd_epi32(sum[t][q], upper[q], w);
+        sum[kTogether + t][q] = _mm512_dpbusd_epi32(sum[kTogether + t][q], lower[q], w);
+      }
+      upper[q] = lower[q];
+    }
+  }
+  const Place below = {at.out + strip.args.out_step.row, at.added + strip.args.added.step.row};
+  Place place[2 * kTogether];
+#pragma GCC unroll 2
+  for (int t = 0; t < kTogether; ++t) {
+    place[t] = at_step(at, strip, t);
+    place[kTogether + t] = at_step(below, strip, t);
+  }
+  finish_results<2 * kTogether, kWhole>(strip, sum, place, finish);
+}
+
+// Two rows of such a kernel that are neighbours in x, too.
+template <int kTogether, bool kWhole>
+EDGEKIT_VNNI_TARGET void two_rows(const Strip& strip, const Strip& alone, std::int64_t width, const std::uint8_t* x,
+                                  Place at, const Finish& finish) {
+  std::int64_t j = 0;
+  for (; j + kTogether <= width; j += kTogether)
+    results_of_two_rows<kTogether, kWhole>(strip, x + j * strip.x_step, at_step(at, strip, j), finish);
+  for (; j < width; ++j) results_of_two_rows<1, kWhole>(alone, x + j * strip.x_step, at_step(at, strip, j), finish);
+}
+
+using Row = void (*)(const Strip&, const Strip&, std::int64_t, const std::uint8_t*, Place, const Finish&);
+
+// What computes one row and, where rows are taken in pairs, two.
+struct Rows {
+  Row one, two;
+};
+
+template <bool kWhole>
+Rows rows_for(const conv2d_s8_args& args, const Sharing& sharing) {
+  constexpr Row any[kMost] = {row_of<1, kWhole>, row_of<2, kWhole>, row_of<3, kWhole>, row_of<4, kWhole>};
+  const bool three = args.kernel.height == 3 && sharing.groups == 1;
+  Rows rows = {any[sharing.together - 1], nullptr};
+  if (three && sharing.together == 1) rows.one = row_of_three<kWhole>;
+  if (three && args.stride.height == args.dilation.height) {
+    if (sharing.together == 1) rows.two = two_rows<1, kWhole>;
+    if (sharing.together == 2) rows.two = two_rows<2, kWhole>;
+  }
+  return rows;
 }
 
 void set_columns(Strip& strip, const conv2d_s8_args& args, int together) {
@@ -226,29 +350,43 @@ EDGEKIT_VNNI_TARGET void depthwise(const conv2d_s8_args& args, const part& part)
   const auto* packed = static_cast<const std::uint8_t*>(args.packed);
   const Finish finish = finish_of(args.limit, args.added, is_wide(packed));
   const Sharing sharing = sharing_of(args);
-  const bool three = args.kernel.height == 3 && sharing.groups == 1;
-  const Row rows[2] = {(three ? row_for<false, 3> : row_for<false, 0>)(sharing.together),
-                       (three ? row_for<true, 3> : row_for<true, 0>)(sharing.together)};
-  Strip strip = {args, nullptr, sharing.groups, 0, {}}, alone = strip;
+  const Rows rows[2] = {rows_for<false>(args, sharing), rows_for<true>(args, sharing)};
+  const bool side_by_side = pixels_of(args) > 1;
+  Strip strip = {args,      nullptr,   sharing.groups, 0, {}, args.dilation.height * args.x_step.row,
+                 kChannels, kChannels, kChannels};
+  if (!side_by_side) {
+    strip.x_step = args.stride.width * args.x_step.column;
+    strip.out_step = args.out_step.column;
+    strip.added_step = args.added.step.column;
+  }
+  Strip alone = strip;
   set_columns(strip, args, sharing.together);
   set_columns(alone, args, 1);
-  const std::int64_t pixels = pixels_of(args), bytes = args.out_channels * (pixels > 1 ? args.out_size.width : 1);
-  const std::int64_t width = pixels > 1 ? 1 : args.out_size.width;
   const range share = share_of(args.images * args.out_size.height, part);
-  for (std::int64_t at = share.begin; at < share.end; ++at) {
+  for (std::int64_t at = share.begin; at < share.end;) {
     const std::int64_t image = at / args.out_size.height, row = at % args.out_size.height;
+    const bool two = rows[0].two && at + 1 < share.end && row + 1 < args.out_size.height;
     const auto* x = reinterpret_cast<const std::uint8_t*>(args.x) + image * args.x_step.image +
                     (row * args.stride.height - args.padding.height) * args.x_step.row -
                     args.padding.width * args.x_step.column;
     auto* out = reinterpret_cast<std::uint8_t*>(args.out) + image * args.out_step.image + row * args.out_step.row;
     const auto* added = reinterpret_cast<const std::uint8_t*>(args.added.x);
     if (added) added += image * args.added.step.image + row * args.added.step.row;
-    for (std::int64_t begin = 0; begin < bytes; begin += kChannels) {
-      const bool whole = begin + kChannels <= bytes;
-      strip.block = alone.block = packed + kHeader + (pixels > 1 ? 0 : begin / kChannels) * block_bytes(args);
-      strip.channels = alone.channels = first(bytes - begin);
-      rows[whole](strip, alone, width, x + begin, out + begin, added ? added + begin : nullptr, finish);
+    const auto run = [&](std::int64_t block, std::int64_t begin, std::int64_t width, std::int64_t channels) {
+      strip.block = alone.block = packed + kHeader + block * block_bytes(args);
+      strip.channels = alone.channels = first(channels);
+      const Rows& own = rows[channels >= kChannels];
+      (two ? own.two : own.one)(strip, alone, width, x + begin, {out + begin, added + begin}, finish);
+    };
+    if (side_by_side) {
+      const std::int64_t bytes = args.out_channels * args.out_size.width, whole = bytes / kChannels;
+      if (whole) run(0, 0, whole, kChannels);
+      if (bytes % kChannels) run(0, whole * kChannels, 1, bytes % kChannels);
+    } else {
+      for (std::int64_t begin = 0; begin < args.out_channels; begin += kChannels)
+        run(begin / kChannels, begin, args.out_size.width, args.out_channels - begin);
     }
+    at += two ? 2 : 1;
   }
 }
 

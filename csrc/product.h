@@ -78,9 +78,11 @@ inline Product product_of(const linear_s8_args& args) {
 class Cursor {
  public:
   Cursor(const Product& product, std::int64_t pixel) : product_(product) {
-    column_ = pixel % product.columns;
-    row_ = pixel / product.columns % product.rows;
-    image_ = pixel / (product.columns * product.rows);
+    if (pixel != 0) {  // divisions are a good part of a small layer
+      column_ = pixel % product.columns;
+      row_ = pixel / product.columns % product.rows;
+      image_ = pixel / (product.columns * product.rows);
+    }
     place();
   }
 
@@ -112,7 +114,7 @@ class Cursor {
   }
 
   const Product& product_;
-  std::int64_t image_, row_, column_;
+  std::int64_t image_ = 0, row_ = 0, column_ = 0;
 };
 
 // Weights of one feature by run and byte of the run, as packing wants them.

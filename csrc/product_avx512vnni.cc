@@ -1,6 +1,7 @@
-// Tiles of up to 14 pixels x 32 features in registers: 28 sums, two vectors of weights and a broadcast of four bytes of
-// x fill 31 of the 32, so that a step loads 16 vectors for 28 dot products. Every loop over the sums is unrolled in
-// full: otherwise GCC keeps them on the stack, at a third of the speed.
+// Tiles of up to 8 pixels x 32 features in registers: sixteen sums, two vectors of weights and a broadcast of four
+// bytes of x. The other registers hold what turns sums into bytes, so that this overlaps with the products of the next
+// tile: tiles of 14 pixels multiply as fast, but their sums leave no room for it. Every loop over the sums is unrolled
+// in full: otherwise GCC keeps them on the stack, at a third of the speed.
 //
 // Exact: a sum of K <= 131,071 products fits int32, and sums that are biased on the way wrap back (vnni.h).
 #include "product_avx512vnni.h"
@@ -21,86 +22,27 @@ namespace edgekit::vnni {
 
 namespace {
 
-constexpr int kRows = 14, kBlock = 32;
+constexpr int kRows = 8, kBlock = 32;
 constexpr Packing kPacking = {kBlock, kLanes, true};
+constexpr int kGroup = 16 * kRows;              // pixels whose places are looked up once for all blocks
 constexpr std::int64_t kResident = 512 * 1024;  // bytes that stay in a second-level cache beside what streams past them
 constexpr std::int64_t kChunk = 256 * 1024;     // bytes of x that are read again for each block of features
 
 using Pointers = const std::uint8_t* const*;
 
-template <int kVectors>
-struct Store {
-  // Sixteen bytes of each vector, for one pixel after the other; `count` features of the block exist.
-  template <int kPixels>
-  EDGEKIT_VNNI static void store(__m512i bytes, std::uint8_t* const* out, int count) {
-    const __m256i half[2] = {_mm512_castsi512_si256(bytes), _mm512_extracti64x4_epi64(bytes, 1)};
-    if constexpr (kVectors == 2) {
-#pragma GCC unroll 2
-      for (int m = 0; m < kPixels; ++m) put(half[m], out[m], count);
-    } else {
-#pragma GCC unroll 4
-      for (int m = 0; m < kPixels; ++m)
-        put(m % 2 ? _mm256_extracti128_si256(half[m / 2], 1) : _mm256_castsi256_si128(half[m / 2]), out[m], count);
-    }
-  }
-
-  EDGEKIT_VNNI static void put(__m256i bytes, std::uint8_t* out, int count) {
-    if (count == 32) {
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), bytes);
-    } else {
-      _mm256_mask_storeu_epi8(out, (1u << count) - 1, bytes);
-    }
-  }
-
-  EDGEKIT_VNNI static void put(__m128i bytes, std::uint8_t* out, int count) {
-    if (count == 16) {
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(out), bytes);
-    } else {
-      _mm_mask_storeu_epi8(out, static_cast<__mmask16>((1u << count) - 1), bytes);
-    }
-  }
+// Where the pixels of a group are, one after the other.
+struct Spots {
+  const std::uint8_t* x[kGroup];
+  std::uint8_t* out[kGroup];
+  const std::uint8_t* added[kGroup];
 };
 
-// Sums of one tile to bytes: bias is in them already.
-template <int kPixels, int kVectors>
-EDGEKIT_VNNI void finish_tile(__m512i (&sum)[kPixels][kVectors], const float* multiplier, std::uint8_t* const* out,
-                              Pointers added, const Finish& finish, int count) {
-  __m512 factor[kVectors];
-#pragma GCC unroll 2
-  for (int v = 0; v < kVectors; ++v) factor[v] = _mm512_loadu_ps(multiplier + v * kLanes);
-  if (finish.add) {
-    const __mmask16 taken[2] = {static_cast<__mmask16>(count >= kLanes ? 0xffff : (1u << count) - 1),
-                                static_cast<__mmask16>(count >= 2 * kLanes ? 0xffff : (1u << (count & 15)) - 1)};
-#pragma GCC unroll 16
-    for (int m = 0; m < kPixels; ++m) {
-#pragma GCC unroll 2
-      for (int v = 0; v < kVectors; ++v) {
-        const __m128i other = _mm_maskz_loadu_epi8(taken[v], added[m] + v * kLanes);
-        sum[m][v] = scale_and_add(sum[m][v], factor[v], other, finish);
-      }
-    }
-  } else {
-#pragma GCC unroll 16
-    for (int m = 0; m < kPixels; ++m)
-#pragma GCC unroll 2
-      for (int v = 0; v < kVectors; ++v) sum[m][v] = scale(sum[m][v], factor[v], finish.wide);
-  }
-  constexpr int kTogether = 4 / kVectors;
-#pragma GCC unroll 16
-  for (int m = 0; m < kPixels; m += kTogether) {
-    const __m512i none = _mm512_setzero_si512();
-    __m512i four[4] = {none, none, none, none};
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i)
-      if (m + i / kVectors < kPixels) four[i] = sum[m + i / kVectors][i % kVectors];
-    const __m512i bytes = in_order(pack(four[0], four[1], four[2], four[3], finish));
-    if (m + kTogether <= kPixels) {
-      Store<kVectors>::template store<kTogether>(bytes, out + m, count);
-    } else {
-      Store<kVectors>::template store<kPixels % kTogether ? kPixels % kTogether : 1>(bytes, out + m, count);
-    }
-  }
-}
+// The block of features that a tile is for.
+struct Block {
+  const std::uint8_t* packed;
+  std::int64_t at;  // its first feature
+  int count;        // features that exist
+};
 
 // Where the runs of a window begin, one after the other.
 class Runs {
@@ -138,23 +80,23 @@ EDGEKIT_VNNI void add_quads(__m512i (&sum)[kSplit][kPixels][kVectors], Pointers 
   }
 }
 
+// The sums of one tile; bias is in them already.
 template <int kPixels, int kVectors>
-EDGEKIT_VNNI_TARGET void tile(const Product& product, const std::uint8_t* block, Pointers pixels,
-                              std::uint8_t* const* out, Pointers added, const Finish& finish, int count) {
-  constexpr int kSplit = kPixels == 1 ? 4 : kPixels <= 3 ? 2 : 1;
+EDGEKIT_VNNI void multiply_tile(const Product& product, const Block& block, Pointers pixels,
+                                __m512i (&result)[kPixels][kVectors]) {
+  constexpr int kSums = kPixels * kVectors, kSplit = kSums >= 5 ? 1 : kSums >= 3 ? 2 : 4;
   const std::uint8_t* x[kPixels];
-#pragma GCC unroll 16
+#pragma GCC unroll 8
   for (int m = 0; m < kPixels; ++m) x[m] = pixels[m];
-  const auto* multiplier = reinterpret_cast<const float*>(block + kVectors * 64);
-  const std::uint8_t* weight = block + kVectors * 128;
+  const std::uint8_t* weight = block.packed + kVectors * 128;
   __m512i sum[kSplit][kPixels][kVectors];
 #pragma GCC unroll 4
   for (int s = 0; s < kSplit; ++s)
-#pragma GCC unroll 16
+#pragma GCC unroll 8
     for (int m = 0; m < kPixels; ++m)
 #pragma GCC unroll 2
       for (int v = 0; v < kVectors; ++v)
-        sum[s][m][v] = s == 0 ? _mm512_loadu_si512(block + v * 64) : _mm512_setzero_si512();
+        sum[s][m][v] = s == 0 ? _mm512_loadu_si512(block.packed + v * 64) : _mm512_setzero_si512();
   // One loop over the whole window, not one for each level: GCC keeps the sums in registers in this form.
   const std::int64_t quads = product.quads();
   std::int64_t offset = 0, left = quads;
@@ -175,49 +117,149 @@ EDGEKIT_VNNI_TARGET void tile(const Product& product, const std::uint8_t* block,
       offset = runs.next();
     }
   }
-#pragma GCC unroll 4
-  for (int s = 1; s < kSplit; ++s)
-#pragma GCC unroll 16
-    for (int m = 0; m < kPixels; ++m)
+#pragma GCC unroll 8
+  for (int m = 0; m < kPixels; ++m)
 #pragma GCC unroll 2
-      for (int v = 0; v < kVectors; ++v) sum[0][m][v] = _mm512_add_epi32(sum[0][m][v], sum[s][m][v]);
-  finish_tile<kPixels, kVectors>(sum[0], multiplier, out, added, finish, count);
+    for (int v = 0; v < kVectors; ++v) {
+      result[m][v] = sum[0][m][v];
+#pragma GCC unroll 4
+      for (int s = 1; s < kSplit; ++s) result[m][v] = _mm512_add_epi32(result[m][v], sum[s][m][v]);
+    }
 }
 
-using Tile = void (*)(const Product&, const std::uint8_t*, Pointers, std::uint8_t* const*, Pointers, const Finish&,
-                      int);
+// Sixteen bytes of each vector to one pixel after the other.
+template <int kPixels, int kVectors>
+EDGEKIT_VNNI void store(__m512i bytes, std::uint8_t* const* out, const Block& block) {
+  const __m256i half[2] = {_mm512_castsi512_si256(bytes), _mm512_extracti64x4_epi64(bytes, 1)};
+#pragma GCC unroll 4
+  for (int m = 0; m < kPixels; ++m) {
+    std::uint8_t* to = out[m] + block.at;
+    if constexpr (kVectors == 2) {
+      if (block.count == 32) {
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), half[m]);
+      } else {
+        _mm256_mask_storeu_epi8(to, (1u << block.count) - 1, half[m]);
+      }
+    } else {
+      const __m128i own = m % 2 ? _mm256_extracti128_si256(half[m / 2], 1) : _mm256_castsi256_si128(half[m / 2]);
+      if (block.count == 16) {
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(to), own);
+      } else {
+        _mm_mask_storeu_epi8(to, static_cast<__mmask16>((1u << block.count) - 1), own);
+      }
+    }
+  }
+}
 
-#define EDGEKIT_TILES(vectors)                                                                   \
-  {tile<1, vectors>,  tile<2, vectors>,  tile<3, vectors>,  tile<4, vectors>, tile<5, vectors>,  \
-   tile<6, vectors>,  tile<7, vectors>,  tile<8, vectors>,  tile<9, vectors>, tile<10, vectors>, \
-   tile<11, vectors>, tile<12, vectors>, tile<13, vectors>, tile<14, vectors>}
-constexpr Tile kTiles[2][kRows] = {EDGEKIT_TILES(1), EDGEKIT_TILES(2)};
+// Four vectors at a time to bytes: value(m, v) is the rounded one of pixel m.
+template <int kPixels, int kVectors, class Value>
+EDGEKIT_VNNI void store_tile(std::uint8_t* const* out, const Block& block, const Finish& finish, Value value) {
+  constexpr int kTogether = 4 / kVectors;
+#pragma GCC unroll 8
+  for (int m = 0; m < kPixels; m += kTogether) {
+    const __m512i none = _mm512_setzero_si512();
+    __m512i four[4] = {none, none, none, none};
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i)
+      if (m + i / kVectors < kPixels) four[i] = value(m + i / kVectors, i % kVectors);
+    const __m512i bytes = in_order(pack(four[0], four[1], four[2], four[3], finish));
+    if (m + kTogether <= kPixels) {
+      store<kTogether, kVectors>(bytes, out + m, block);
+    } else {
+      store<kPixels % kTogether ? kPixels % kTogether : 1, kVectors>(bytes, out + m, block);
+    }
+  }
+}
+
+template <int kPixels, int kVectors>
+EDGEKIT_VNNI void finish_tile(__m512i (&sum)[kPixels][kVectors], const Spots& spots, std::int64_t at,
+                              const Block& block, const Finish& finish) {
+  const auto* multiplier = reinterpret_cast<const float*>(block.packed + kVectors * 64);
+  __m512 factor[kVectors];
+#pragma GCC unroll 2
+  for (int v = 0; v < kVectors; ++v) factor[v] = _mm512_loadu_ps(multiplier + v * kLanes);
+  if (finish.wide) {
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; ++v) {
+#pragma GCC unroll 8
+      for (int m = 0; m < kPixels; ++m) sum[m][v] = scale_wide(sum[m][v], factor[v]);
+      factor[v] = _mm512_set1_ps(1.0f);
+    }
+  }
+  if (!finish.add) {
+    store_tile<kPixels, kVectors>(spots.out + at, block, finish,
+                                  [&](int m, int v) EDGEKIT_VNNI_LAMBDA { return scale(sum[m][v], factor[v]); });
+    return;
+  }
+  const __mmask16 taken[2] = {
+      static_cast<__mmask16>(block.count >= kLanes ? 0xffff : (1u << block.count) - 1),
+      static_cast<__mmask16>(block.count >= 2 * kLanes ? 0xffff : (1u << (block.count & 15)) - 1)};
+  const auto other = [&](int m, int v) EDGEKIT_VNNI_LAMBDA {
+    return _mm_maskz_loadu_epi8(taken[v], spots.added[at + m] + block.at + v * kLanes);
+  };
+  if (finish.first) {
+    store_tile<kPixels, kVectors>(spots.out + at, block, finish, [&](int m, int v) EDGEKIT_VNNI_LAMBDA {
+      return scale_and_add<true>(sum[m][v], factor[v], other(m, v), finish);
+    });
+  } else {
+    store_tile<kPixels, kVectors>(spots.out + at, block, finish, [&](int m, int v) EDGEKIT_VNNI_LAMBDA {
+      return scale_and_add<false>(sum[m][v], factor[v], other(m, v), finish);
+    });
+  }
+}
+
+// Tiles of kPixels each, pixels [begin, end) of a group, times blocks of as many vectors.
+template <int kPixels, int kVectors>
+EDGEKIT_VNNI_TARGET void tiles(const Product& product, const void* packed, const Spots& spots, range pixels,
+                               range blocks, const Finish& finish) {
+  const Product own = product;  // copies, since a store of bytes might change what the references mean
+  const Finish rest = finish;
+  for (std::int64_t b = blocks.begin; b < blocks.end; ++b) {
+    const Block block = {block_at(own, kPacking, packed, b), b * kBlock,
+                         static_cast<int>(std::min<std::int64_t>(own.features - b * kBlock, kBlock))};
+    for (std::int64_t at = pixels.begin; at < pixels.end; at += kPixels) {
+      __m512i sum[kPixels][kVectors];
+      multiply_tile<kPixels, kVectors>(own, block, spots.x + at, sum);
+      finish_tile<kPixels, kVectors>(sum, spots, at, block, rest);
+    }
+  }
+}
+
+using Tiles = void (*)(const Product&, const void*, const Spots&, range, range, const Finish&);
+
+#define EDGEKIT_TILES(vectors)                                                 \
+  {tiles<1, vectors>, tiles<2, vectors>, tiles<3, vectors>, tiles<4, vectors>, \
+   tiles<5, vectors>, tiles<6, vectors>, tiles<7, vectors>, tiles<8, vectors>}
+constexpr Tiles kTiles[2][kRows] = {EDGEKIT_TILES(1), EDGEKIT_TILES(2)};
 #undef EDGEKIT_TILES
 
-// Pixels [begin, end) times blocks [first, last): rows of tiles of nearly the same height, each with all blocks in
-// turn.
+// The pixels of a group, in tiles of nearly the same height, times blocks: the last one may be of one vector.
+EDGEKIT_VNNI_TARGET void group(const Product& product, const void* packed, const Finish& finish, const Spots& spots,
+                               std::int64_t count, range blocks) {
+  const std::int64_t tiles = (count + kRows - 1) / kRows, height = count / tiles, higher = count % tiles * (height + 1);
+  const std::int64_t wide = std::min(blocks.end, (product.features + kLanes - 1) / kBlock);  // of two vectors
+  const range parts[2] = {{wide, blocks.end}, {blocks.begin, wide}};
+  for (int v = 0; v < 2; ++v) {
+    if (parts[v].begin >= parts[v].end) continue;
+    if (higher) kTiles[v][height](product, packed, spots, {0, higher}, parts[v], finish);
+    kTiles[v][height - 1](product, packed, spots, {higher, count}, parts[v], finish);
+  }
+}
+
+// Pixels times blocks: groups of nearly the same size, each with all blocks in turn.
 EDGEKIT_VNNI_TARGET void rectangle(const Product& product, const void* packed, const Finish& finish, range pixels,
                                    range blocks) {
-  const std::int64_t all = pixels.end - pixels.begin, tiles = (all + kRows - 1) / kRows;
+  const std::int64_t all = pixels.end - pixels.begin, groups = (all + kGroup - 1) / kGroup;
   Cursor cursor(product, pixels.begin);
-  for (std::int64_t t = 0; t < tiles; ++t) {
-    const int height = static_cast<int>(all * (t + 1) / tiles - all * t / tiles);
-    const std::uint8_t* x[kRows];
-    const std::uint8_t* added[kRows];
-    std::uint8_t* out[kRows];
-    for (int m = 0; m < height; ++m, cursor.next()) {
-      x[m] = cursor.x;
-      out[m] = cursor.out + blocks.begin * kBlock;
-      added[m] = finish.add ? cursor.added + blocks.begin * kBlock : nullptr;
+  for (std::int64_t g = 0; g < groups; ++g) {
+    Spots spots;
+    const range own = share_of(all, {static_cast<unsigned>(g), static_cast<unsigned>(groups), nullptr});
+    for (std::int64_t m = 0; m < own.end - own.begin; ++m, cursor.next()) {
+      spots.x[m] = cursor.x;
+      spots.out[m] = cursor.out;
+      if (finish.add) spots.added[m] = cursor.added;
     }
-    for (std::int64_t block = blocks.begin; block < blocks.end; ++block) {
-      const int count = static_cast<int>(std::min<std::int64_t>(product.features - block * kBlock, kBlock));
-      kTiles[width_of(product, kPacking, block) / kLanes - 1][height - 1](
-          product, block_at(product, kPacking, packed, block), x, out, added, finish, count);
-      for (int m = 0; m < height; ++m) out[m] += kBlock;
-      if (finish.add)
-        for (int m = 0; m < height; ++m) added[m] += kBlock;
-    }
+    group(product, packed, finish, spots, own.end - own.begin, blocks);
   }
 }
 
@@ -245,7 +287,7 @@ EDGEKIT_VNNI_TARGET void multiply(const Product& product, const void* packed, co
     own = share_of(blocks, part);
   }
   if (mine.begin == mine.end || own.begin == own.end) return;
-  if (static_cast<std::int64_t>(packed_bytes(product)) <= kResident) {
+  if (product.features * product.fan_in() <= kResident) {
     rectangle(product, packed, finish, mine, own);
     return;
   }

@@ -21,6 +21,7 @@
 // Every function here is inlined into kernels of this target, so that none exists on its own for the linker to share.
 #define EDGEKIT_VNNI_TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")))
 #define EDGEKIT_VNNI EDGEKIT_VNNI_TARGET __attribute__((always_inline)) inline
+#define EDGEKIT_VNNI_LAMBDA EDGEKIT_VNNI_TARGET __attribute__((always_inline))
 
 namespace edgekit::vnni {
 
@@ -37,6 +38,7 @@ struct Finish {
   __m512 ratio, x_ratio;  // of what is added
   __m512i lo, hi;         // bounds of the product before something is added, as int32
   __m512i least, most;    // of the result, as bytes
+  __m512i flip;           // top bits of bytes
   bool wide, add, first;
 };
 
@@ -48,26 +50,39 @@ EDGEKIT_VNNI Finish finish_of(const bounds& limit, const residual& added, bool w
           _mm512_set1_epi32(limit.hi),
           _mm512_set1_epi8(static_cast<char>(last.lo)),
           _mm512_set1_epi8(static_cast<char>(last.hi)),
+          _mm512_set1_epi8(-128),
           wide,
           added.x != nullptr,
           added.first};
 }
 
 // rne(float32(sum) * multiplier), not yet within the bounds. NaN cannot be: both factors are finite.
-EDGEKIT_VNNI __m512i scale(__m512i sum, __m512 multiplier, bool wide) {
-  __m512 value = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), multiplier);
-  if (wide) value = _mm512_min_ps(value, _mm512_set1_ps(1024.0f));
+EDGEKIT_VNNI __m512i scale(__m512i sum, __m512 multiplier) {
+  return _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), multiplier));
+}
+
+// The same where it is `wide`: what is above all bounds stays so. It is a sum again, whose multiplier is 1.
+EDGEKIT_VNNI __m512i scale_wide(__m512i sum, __m512 multiplier) {
+  return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), multiplier), _mm512_set1_ps(1024.0f)));
+}
+
+// The same plus sixteen biased bytes at their scale, as fused_sum in arith.h; kFirst as in residual.
+template <bool kFirst>
+EDGEKIT_VNNI __m512i scale_and_add(__m512i sum, __m512 multiplier, __m128i x, const Finish& finish) {
+  const __m512i y = _mm512_min_epi32(_mm512_max_epi32(scale(sum, multiplier), finish.lo), finish.hi);
+  const __m512 own = _mm512_cvtepi32_ps(y);
+  const __m512 other = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_xor_si128(x, _mm512_castsi512_si128(finish.flip))));
+  const __m512 value = kFirst ? _mm512_fmadd_ps(other, finish.x_ratio, _mm512_mul_ps(own, finish.ratio))
+                              : _mm512_fmadd_ps(own, finish.ratio, _mm512_mul_ps(other, finish.x_ratio));
   return _mm512_cvtps_epi32(value);
 }
 
-// The same plus sixteen biased bytes at their scale, as fused_sum in arith.h.
-EDGEKIT_VNNI __m512i scale_and_add(__m512i sum, __m512 multiplier, __m128i x, const Finish& finish) {
-  const __m512i y = _mm512_min_epi32(_mm512_max_epi32(scale(sum, multiplier, finish.wide), finish.lo), finish.hi);
-  const __m512 own = _mm512_cvtepi32_ps(y);
-  const __m512 other = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_xor_si128(x, _mm_set1_epi8(-128))));
-  const __m512 value = finish.first ? _mm512_fmadd_ps(other, finish.x_ratio, _mm512_mul_ps(own, finish.ratio))
-                                    : _mm512_fmadd_ps(own, finish.ratio, _mm512_mul_ps(other, finish.x_ratio));
-  return _mm512_cvtps_epi32(value);
+// The value as it is here: its last step is neither put off nor joined to the next one. So steps keep the order in
+// which they are written, one for many vectors before the next. A processor looks some sixty instructions ahead, which
+// the chain of steps of one vector alone would leave empty.
+template <class Vector>
+EDGEKIT_VNNI void stay(Vector&& value) {
+  __asm__ volatile("" : "+v"(value));
 }
 
 // Saturates four vectors of int32 to bytes within the bounds, and flips their top bits. Packing works on 128-bit lanes:
@@ -78,7 +93,7 @@ EDGEKIT_VNNI __m512i pack(__m512i a, __m512i b, __m512i c, __m512i d, __m512i le
 }
 
 EDGEKIT_VNNI __m512i pack(__m512i a, __m512i b, __m512i c, __m512i d, const Finish& finish) {
-  return pack(a, b, c, d, finish.least, finish.most, _mm512_set1_epi8(-128));
+  return pack(a, b, c, d, finish.least, finish.most, finish.flip);
 }
 
 // What pack() gives with the sixteen bytes of each vector side by side.

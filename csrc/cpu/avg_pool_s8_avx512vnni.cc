@@ -28,7 +28,7 @@ EDGEKIT_VNNI_TARGET void pixel(const avg_pool_s8_args& args, const std::int8_t* 
         for (int q = 0; q < 4; ++q) sum[q] = _mm512_add_epi32(sum[q], own.value[q]);
       }
 #pragma GCC unroll 4
-    for (int q = 0; q < 4; ++q) sum[q] = scale(sum[q], factor, true);
+    for (int q = 0; q < 4; ++q) sum[q] = scale_wide(sum[q], factor);
     _mm512_mask_storeu_epi8(out + channel, taken, in_order(pack(sum[0], sum[1], sum[2], sum[3], least, most, flip)));
   }
 }

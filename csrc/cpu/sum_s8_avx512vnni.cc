@@ -11,22 +11,33 @@ namespace {
 
 using namespace vnni;
 
-EDGEKIT_VNNI_TARGET void add_bytes(__m512i (&sum)[4], const std::int8_t* x, __mmask64 taken, __m512i flip) {
-  const Quarters own = widened_all(_mm512_xor_si512(_mm512_maskz_loadu_epi8(taken, x), flip));
+// Adds `count` times 64 neighbours, `step` apart; the sums stay in registers meanwhile.
+EDGEKIT_VNNI_TARGET void add_bytes(__m512i (&sum)[4], const std::int8_t* x, std::int64_t count, std::int64_t step,
+                                   __mmask64 taken, __m512i flip) {
+  __m512i own[4] = {sum[0], sum[1], sum[2], sum[3]};
+  for (std::int64_t i = 0; i < count; ++i) {
+    const Quarters each = widened_all(_mm512_xor_si512(_mm512_maskz_loadu_epi8(taken, x + i * step), flip));
 #pragma GCC unroll 4
-  for (int q = 0; q < 4; ++q) sum[q] = _mm512_add_epi32(sum[q], own.value[q]);
+    for (int q = 0; q < 4; ++q) own[q] = _mm512_add_epi32(own[q], each.value[q]);
+  }
+#pragma GCC unroll 4
+  for (int q = 0; q < 4; ++q) sum[q] = own[q];
 }
 
-// Up to 64 neighbours, summed over what is reduced: its last two axes in loops, which are rows and columns of images.
+// Up to 64 neighbours, summed over what is reduced.
 EDGEKIT_VNNI_TARGET void neighbours(const sum_s8_args& args, std::int64_t at, std::int64_t count, std::int8_t* out) {
   const __mmask64 taken = first(count);
   const __m512i flip = _mm512_set1_epi8(static_cast<char>(args.flip));
   __m512i sum[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
-  for_each_offset(args.reduced,
-                  [&](std::int64_t offset) EDGEKIT_VNNI_TARGET { add_bytes(sum, args.x + at + offset, taken, flip); });
+  axes outer = args.reduced;
+  const bool any = outer.dims > 0;
+  if (any) --outer.dims;
+  const std::int64_t length = any ? outer.size[outer.dims] : 1, step = any ? outer.step[outer.dims] : 0;
+  for_each_offset(outer, [&](std::int64_t offset)
+                             EDGEKIT_VNNI_TARGET { add_bytes(sum, args.x + at + offset, length, step, taken, flip); });
   const __m512 factor = _mm512_set1_ps(args.multiplier);
 #pragma GCC unroll 4
-  for (int q = 0; q < 4; ++q) sum[q] = scale(sum[q], factor, true);
+  for (int q = 0; q < 4; ++q) sum[q] = scale_wide(sum[q], factor);
   _mm512_mask_storeu_epi8(
       out, taken,
       in_order(pack(sum[0], sum[1], sum[2], sum[3], _mm512_set1_epi8(static_cast<char>(args.limit.lo)),
