@@ -20,12 +20,18 @@ void bind_peak(py::module_& m);       // bind_peak.cc
 
 namespace {
 
+// x as quantize_s8 sees it; one scale makes one long row of it.
+axes rows_of(const Channels& by) {
+  if (by.channels == 1) return {1, {by.outer * by.inner}, {1}};
+  return {3, {by.outer, by.channels, by.inner}, {by.channels * by.inner, by.inner, 1}};
+}
+
 void quantize_s8(const py::array& x, const py::array& scale, Axis axis, int lo, int hi, py::array out,
                  const Tier& isa) {
   const Shape shape = shape_of(x);
   const Channels by = channels_of(x, scale, axis);
-  launch(quantize_s8_args{input<float>(x, "x", shape), by.scale, output<std::int8_t>(out, shape), by.outer, by.channels,
-                          by.inner, limit(lo, hi), 0},
+  launch(quantize_s8_args{input<float>(x, "x", shape), by.scale, output<std::int8_t>(out, shape), rows_of(by),
+                          by.channels, limit(lo, hi), 0},
          isa);
 }
 

@@ -43,18 +43,19 @@ struct residual {
   bounds limit;
 };
 
-// x is seen as [outer, channels, inner] with one scale for each channel; per tensor, outer = channels = 1.
 struct quantize_s8_args {
   static constexpr const char* op = "quantize_s8";
   const float* x;
-  const float* scale;
+  const float* scale;  // [channels]
   std::int8_t* out;
-  std::int64_t outer, channels, inner;
+  axes along;             // sizes of x, at least one, and the step of each in out
+  std::int64_t channels;  // indices of the dimension before the last, each with a scale; 1: one scale for all
   bounds limit;
   std::uint8_t flip;
 };
 
-// Exactly one of x_s8 and x_s32 is set.
+// x is seen as [outer, channels, inner] with one scale for each channel; per tensor, outer = channels = 1. Exactly one
+// of x_s8 and x_s32 is set.
 struct dequantize_args {
   static constexpr const char* op = "dequantize";
   const std::int8_t* x_s8;

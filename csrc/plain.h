@@ -64,17 +64,6 @@ EDGEKIT_PLAIN void mul_row(const mul_s8_args& args, const std::int8_t* __restric
   }
 }
 
-EDGEKIT_PLAIN void quantize(const quantize_s8_args& args, const part& part) {
-  const std::int64_t all = args.outer * args.inner, lines = (all + kBlock - 1) / kBlock;
-  const range share = share_of(lines, part);
-  const std::int64_t end = share.end == lines ? all : share.end * kBlock;
-  const float scale = *args.scale;
-  const bounds limit = args.limit;
-  const float* __restrict x = args.x;
-  std::int8_t* __restrict out = args.out;
-  for (std::int64_t i = share.begin * kBlock; i < end; ++i) out[i] = edgekit::quantize(x[i], scale, limit.lo, limit.hi);
-}
-
 // Calls pixel(x, out, rows, columns, i, j) for each window of this part, x at its first tap and out at its result.
 template <class Args, class Pixel>
 EDGEKIT_PLAIN void each_window(const Args& args, extent dilation, const part& part, Pixel pixel) {

@@ -113,10 +113,11 @@ def test_choose_broadcasts_and_works_in_place(least: int) -> None:
     assert np.array_equal(run(plan, a, b)[0], choose(a, b))
 
 
-def test_layouts_change_at_both_ends() -> None:
-    x = np.random.default_rng(0).normal(size=(2, 3, 5, 300)).astype(np.float32)
+@pytest.mark.parametrize("planes", [1, 2, 3, 5])
+def test_layouts_change_at_both_ends(planes: int) -> None:
+    x = np.random.default_rng(0).normal(size=(2, planes, 5, 300)).astype(np.float32)
     plan = Plan(LAYOUT)
-    image = plan.framed((2, 5, 300, 3), (1, 2, 0, 1), scale=0.03)
+    image = plan.framed((2, 5, 300, planes), (1, 2, 0, 1), scale=0.03)
     plan.add("quantize_s8", [plan.input(x.shape, "float32")], [image], channels_last=1, lo=-128, hi=100)
     plan.add("dequantize", [image], [plan.output(x.shape, "float32")], channels_first=1)
     scale = np.float32(0.03)

@@ -1,4 +1,6 @@
 // Tables: lut_s8, and the two ends of a net, quantize_s8 and dequantize, with their changes of layout.
+#include <algorithm>
+
 #include "../ops.h"
 #include "invocation.h"
 #include "moves.h"
@@ -57,6 +59,18 @@ tensor channels_last_view(const site& at, const tensor& first) {
   return first.dims == 4 ? permuted(first, kImagesLast) : permuted(first, kSeriesLast);
 }
 
+// The dimensions of x, which is dense, with their steps in out; at least one.
+axes in_order_of_x(const tensor& x, const tensor& out) {
+  grid along = {};
+  set_steps(along, 0, x, 1);
+  set_steps(along, 1, out, 1);
+  along = merged(along, 0);
+  axes result = {along.dims, {}, {}};
+  std::copy_n(along.size, along.dims, result.size);
+  std::copy_n(along.step[1], along.dims, result.step);
+  return along.dims ? result : axes{1, {1}, {1}};
+}
+
 const float* scale_of(const site& at, const tensor& t) {
   at.need_normal(t.scale, "the scale of its s8 operand");
   return &t.scale;
@@ -95,29 +109,15 @@ invocation call_quantize_s8(const site& at) {
   const float* scale = scale_of(at, out);
   const tensor seen = own.channels_last ? channels_last_view(at, x) : x;
   at.need(same_sizes(seen, out), "x and out do not fit each other");
-  grid along = {};
-  set_steps(along, 0, seen, 1);
-  set_steps(along, 1, out, 1);
-  along = merged(along, 0);
-  if (along.dims == 0 || (along.dims == 1 && along.step[0][0] == 1 && along.step[1][0] == 1)) {
-    maker<quantize_s8_args> make(at);
-    make.read(make.args.x, 0);
-    make.write(make.args.out);
-    make.args.scale = scale;
-    make.args.outer = make.args.channels = 1;
-    make.args.inner = elements(x);
-    make.args.limit = {own.lo, own.hi};
-    make.result.flip = make.offset(&make.args.flip);
-    return make.as_word();
-  }
-  maker<quantize_move_args> make(at);
+  maker<quantize_s8_args> make(at);
   make.read(make.args.x, 0);
   make.write(make.args.out);
-  make.args.along = along;
-  make.args.scale = *scale;
+  make.args.scale = scale;
+  make.args.along = in_order_of_x(seen, out);
+  make.args.channels = 1;
   make.args.limit = {own.lo, own.hi};
   make.result.flip = make.offset(&make.args.flip);
-  return make.as_move<quantize_move>("quantize_s8");
+  return make.as_word();
 }
 
 invocation call_dequantize(const site& at) {

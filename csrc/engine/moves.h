@@ -74,16 +74,6 @@ struct choose_args {
   std::uint8_t flip;
 };
 
-// For layouts that the kernels of quantize_s8 and dequantize do not walk.
-struct quantize_move_args {
-  const float* x;
-  std::int8_t* out;
-  grid along;  // x, out
-  float scale;
-  bounds limit;
-  std::uint8_t flip;
-};
-
 struct dequantize_move_args {
   const std::int8_t* x;
   float* out;
@@ -108,7 +98,6 @@ void gather_move(const gather_args& args, const part& part);
 void take_move(const take_args& args, const part& part);
 void extremum_move(const extremum_args& args, const part& part);
 void choose_move(const choose_args& args, const part& part);
-void quantize_move(const quantize_move_args& args, const part& part);
 void dequantize_move(const dequantize_move_args& args, const part& part);
 void lut_move(const lut_move_args& args, const part& part);
 

@@ -1,8 +1,6 @@
 // Movers that look at values: the largest of some, tables and scales in layouts that no kernel walks.
 #include <algorithm>
-#include <cstring>
 
-#include "../requant.h"
 #include "moves.h"
 
 namespace edgekit {
@@ -28,12 +26,6 @@ void extremes(const extremum_args& args, const std::int8_t* x, std::int64_t step
   for (std::int64_t i = 0; i < count; ++i) out[i] = static_cast<std::int8_t>(best[i] ^ turn ^ to_q);
 }
 
-inline void quantize_block(const quantize_move_args& args, const float* x, std::int64_t step, std::int64_t count,
-                           std::int8_t* block) {
-  for (std::int64_t i = 0; i < count; ++i)
-    block[i] = static_cast<std::int8_t>(quantize(x[i * step], args.scale, args.limit.lo, args.limit.hi) ^ args.flip);
-}
-
 }  // namespace
 
 void extremum_move(const extremum_args& args, const part& part) {
@@ -54,25 +46,6 @@ void choose_move(const choose_args& args, const part& part) {
       const auto first = static_cast<std::int8_t>(a[i * step_a] ^ flip);
       const auto second = static_cast<std::int8_t>(b[i * step_b] ^ flip);
       out[i * step_out] = static_cast<std::int8_t>((first > second ? first : second) ^ flip);
-    }
-  });
-}
-
-void quantize_move(const quantize_move_args& args, const part& part) {
-  const std::int64_t x_step = args.along.last_step(0), out_step = args.along.last_step(1);
-  const quantize_move_args own = args;  // a copy, since a store of bytes might change what args points to
-  for_each_row(own.along, part, [&](const row_at& at) {
-    const float* x = own.x + at.offset[0];
-    std::int8_t* out = own.out + at.offset[1];
-    for (std::int64_t first = 0; first < at.length; first += kBlock) {
-      std::int8_t block[kBlock];
-      const std::int64_t count = std::min(kBlock, at.length - first);
-      if (x_step == 1) {
-        quantize_block(own, x + first, 1, count, block);  // a step that is known: vectors
-      } else {
-        quantize_block(own, x + first * x_step, x_step, count, block);
-      }
-      for (std::int64_t i = 0; i < count; ++i) out[(first + i) * out_step] = block[i];
     }
   });
 }

@@ -48,6 +48,39 @@ void pointwise(
   }
 }
 
+// One dimension of x, drawn, runs fastest in out, and the others follow each other as in x. Gaps stay between some of
+// them, and between all values where the least step is not 1.
+axes some_turn() {
+  axes along = {};
+  along.dims = static_cast<int>(draw(1, 4));
+  const int last = along.dims - 1, turned = static_cast<int>(draw(0, last));
+  std::int64_t step = draw() % 8 ? 1 : draw(2, 5);
+  for (int d = 0; d <= last; ++d) along.size[d] = draw(1, d == last ? 40 : 6);
+  if (draw() % 3 == 0) along.size[last] = draw(1, 600);
+  along.step[turned] = step;
+  step = step * along.size[turned] + (draw() % 8 ? 0 : draw(1, 3));
+  for (int d = last; d >= 0; --d) {
+    if (d == turned) continue;
+    along.step[d] = step;
+    step = step * along.size[d] + (draw() & 1 ? 0 : draw(1, 9));
+  }
+  return along;
+}
+
+// Up to the last value and no further.
+std::int64_t extent_of(const axes& along) {
+  std::int64_t bytes = 1;
+  for (int d = 0; d < along.dims; ++d) bytes += (along.size[d] - 1) * along.step[d];
+  return bytes;
+}
+
+void fill_real(float* to, std::int64_t count) {
+  const float odd[] = {0.0f, -0.0f, 1e38f, -1e38f, __builtin_inff(), -__builtin_inff(), __builtin_nanf(""),
+                       0.5f, 1.5f,  -2.5f};
+  for (std::int64_t i = 0; i < count; ++i)
+    to[i] = draw() % 8 ? (static_cast<float>(draw(-3000, 3000)) / 16.0f) : odd[draw() % 10];
+}
+
 }  // namespace
 
 void additions(const Kernel& kernel, Sweep) {
@@ -110,25 +143,24 @@ void tables(const Kernel& kernel, Sweep) {
   }
 }
 
-void quantisations(const Kernel& kernel, Sweep) {
-  const float odd[] = {0.0f, -0.0f, 1e38f, -1e38f, __builtin_inff(), -__builtin_inff(), __builtin_nanf(""),
-                       0.5f, 1.5f,  -2.5f};
-  for (int i = 0; i < 300; ++i) {
-    const std::int64_t size = draw(1, 400);
-    Guarded x(size * 4, 0, true), y(size, 0, true);
+void quantisations(const Kernel& kernel, Sweep sweep) {
+  for (int i = 0; i < (sweep == Sweep::reduced ? 400 : 2000); ++i) {
+    const axes along = some_turn();
+    const std::int64_t size = count_of(along), bytes = extent_of(along);
+    Guarded x(size * 4, 0, true), y(bytes, 0, i % 4 != 0);
     auto* real = reinterpret_cast<float*>(x.bytes());
-    for (std::int64_t k = 0; k < size; ++k)
-      real[k] = draw() % 8 ? (static_cast<float>(draw(-3000, 3000)) / 16.0f) : odd[draw() % 10];
+    fill_real(real, size);
     const float scale = i % 3 ? 0.37f : 1.0f;
-    std::vector<std::int8_t> want(size);
+    std::vector<std::int8_t> want(bytes, 77);
     const std::uint8_t by = kernel.flags & kFlips && draw() & 1 ? 0x80 : 0;
-    quantize_s8_args args = {real, &scale, want.data(), 1, 1, size, some_bounds(), 0};
+    quantize_s8_args args = {real, &scale, want.data(), along, 1, some_bounds(), 0};
     run_parts(reference<quantize_s8_args>(), args, 1);
+    std::memset(y.bytes(), 77 ^ by, bytes);
     args.out = y.bytes();
     args.flip = by;
     run_parts(kernel, args, parts_of(kernel));
-    flip(y.bytes(), size, by);
-    verdict(kernel, !std::memcmp(want.data(), y.bytes(), size), "a quantisation of " + std::to_string(size));
+    flip(y.bytes(), bytes, by);
+    verdict(kernel, !std::memcmp(want.data(), y.bytes(), bytes), "a quantisation of " + std::to_string(size));
   }
 }
 
