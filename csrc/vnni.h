@@ -15,6 +15,7 @@
 #pragma GCC diagnostic pop
 
 #include <cstdint>
+#include <cstring>
 
 #include "ops.h"
 
@@ -29,7 +30,9 @@ constexpr int kLanes = 16;  // int32 of a vector
 
 // Unaligned four bytes of activations in every lane.
 EDGEKIT_VNNI __m512i broadcast(const std::uint8_t* x) {
-  return _mm512_set1_epi32(*reinterpret_cast<const std::int32_t __attribute__((aligned(1), may_alias))*>(x));
+  std::int32_t four;
+  std::memcpy(&four, x, sizeof four);
+  return _mm512_set1_epi32(four);
 }
 
 // What happens to a sum on its way to a byte. `wide`: a sum times its multiplier may pass 2^31, where the conversion
