@@ -10,8 +10,7 @@
 
 #include <algorithm>
 
-#include "product_pack.h"
-#include "vnni.h"
+#include "product_small_avx512vnni.h"
 
 // GCC 12's partial redundancy elimination gives each dot product a second home, and puts half of the sums on the stack.
 #if defined(__GNUC__) && !defined(__clang__)
@@ -22,45 +21,9 @@ namespace edgekit::vnni {
 
 namespace {
 
-constexpr int kRows = 8, kBlock = 32;
-constexpr Packing kPacking = {kBlock, kLanes, true};
-constexpr int kGroup = 16 * kRows;              // pixels whose places are looked up once for all blocks
+constexpr int kRows = 8;
 constexpr std::int64_t kResident = 512 * 1024;  // bytes that stay in a second-level cache beside what streams past them
 constexpr std::int64_t kChunk = 256 * 1024;     // bytes of x that are read again for each block of features
-
-using Pointers = const std::uint8_t* const*;
-
-// Where the pixels of a group are, one after the other.
-struct Spots {
-  const std::uint8_t* x[kGroup];
-  std::uint8_t* out[kGroup];
-  const std::uint8_t* added[kGroup];
-};
-
-// The block of features that a tile is for.
-struct Block {
-  const std::uint8_t* packed;
-  std::int64_t at;  // its first feature
-  int count;        // features that exist
-};
-
-// Where the runs of a window begin, one after the other.
-class Runs {
- public:
-  explicit Runs(const Product& product)
-      : columns_(product.run_columns), row_(product.run_row), column_(product.run_column) {}
-
-  std::int64_t next() {
-    if (++at_ < columns_) return begin_ += column_;
-    at_ = 0;
-    begin_ = first_ += row_;
-    return begin_;
-  }
-
- private:
-  std::int64_t columns_, row_, column_;
-  std::int64_t at_ = 0, first_ = 0, begin_ = 0;
-};
 
 // kSteps quads of the current run for all pixels of a tile, each into sums of its own where there are several.
 template <int kPixels, int kVectors, int kSplit, int kSteps>
@@ -127,30 +90,6 @@ EDGEKIT_VNNI void multiply_tile(const Product& product, const Block& block, Poin
     }
 }
 
-// Sixteen bytes of each vector to one pixel after the other.
-template <int kPixels, int kVectors>
-EDGEKIT_VNNI void store(__m512i bytes, std::uint8_t* const* out, const Block& block) {
-  const __m256i half[2] = {_mm512_castsi512_si256(bytes), _mm512_extracti64x4_epi64(bytes, 1)};
-#pragma GCC unroll 4
-  for (int m = 0; m < kPixels; ++m) {
-    std::uint8_t* to = out[m] + block.at;
-    if constexpr (kVectors == 2) {
-      if (block.count == 32) {
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), half[m]);
-      } else {
-        _mm256_mask_storeu_epi8(to, (1u << block.count) - 1, half[m]);
-      }
-    } else {
-      const __m128i own = m % 2 ? _mm256_extracti128_si256(half[m / 2], 1) : _mm256_castsi256_si128(half[m / 2]);
-      if (block.count == 16) {
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(to), own);
-      } else {
-        _mm_mask_storeu_epi8(to, static_cast<__mmask16>((1u << block.count) - 1), own);
-      }
-    }
-  }
-}
-
 // Four vectors at a time to bytes: value(m, v) is the rounded one of pixel m.
 template <int kPixels, int kVectors, class Value>
 EDGEKIT_VNNI void store_tile(std::uint8_t* const* out, const Block& block, const Finish& finish, Value value) {
@@ -215,8 +154,7 @@ EDGEKIT_VNNI_TARGET void tiles(const Product& product, const void* packed, const
   const Product own = product;  // copies, since a store of bytes might change what the references mean
   const Finish rest = finish;
   for (std::int64_t b = blocks.begin; b < blocks.end; ++b) {
-    const Block block = {block_at(own, kPacking, packed, b), b * kBlock,
-                         static_cast<int>(std::min<std::int64_t>(own.features - b * kBlock, kBlock))};
+    const Block block = block_of(own, packed, b);
     for (std::int64_t at = pixels.begin; at < pixels.end; at += kPixels) {
       __m512i sum[kPixels][kVectors];
       multiply_tile<kPixels, kVectors>(own, block, spots.x + at, sum);
@@ -225,41 +163,47 @@ EDGEKIT_VNNI_TARGET void tiles(const Product& product, const void* packed, const
   }
 }
 
-using Tiles = void (*)(const Product&, const void*, const Spots&, range, range, const Finish&);
-
 #define EDGEKIT_TILES(vectors)                                                 \
   {tiles<1, vectors>, tiles<2, vectors>, tiles<3, vectors>, tiles<4, vectors>, \
    tiles<5, vectors>, tiles<6, vectors>, tiles<7, vectors>, tiles<8, vectors>}
 constexpr Tiles kTiles[2][kRows] = {EDGEKIT_TILES(1), EDGEKIT_TILES(2)};
 #undef EDGEKIT_TILES
 
-// The pixels of a group, in tiles of nearly the same height, times blocks: the last one may be of one vector.
-EDGEKIT_VNNI_TARGET void group(const Product& product, const void* packed, const Finish& finish, const Spots& spots,
-                               std::int64_t count, range blocks) {
-  const std::int64_t tiles = (count + kRows - 1) / kRows, height = count / tiles, higher = count % tiles * (height + 1);
-  const std::int64_t wide = std::min(blocks.end, (product.features + kLanes - 1) / kBlock);  // of two vectors
-  const range parts[2] = {{wide, blocks.end}, {blocks.begin, wide}};
-  for (int v = 0; v < 2; ++v) {
-    if (parts[v].begin >= parts[v].end) continue;
-    if (higher) kTiles[v][height](product, packed, spots, {0, higher}, parts[v], finish);
-    kTiles[v][height - 1](product, packed, spots, {higher, count}, parts[v], finish);
+// Pixels of a group, in tiles of nearly the same height, times blocks of as many vectors.
+EDGEKIT_VNNI_TARGET void group(const Product& product, const void* packed, const Spots& spots, range pixels,
+                               range blocks, const Finish& finish, int vectors) {
+  if (const Tiles small = small_tiles(product, finish, vectors)) {
+    const std::int64_t whole = (pixels.end - pixels.begin) / kFew * kFew;
+    if (whole) small(product, packed, spots, {pixels.begin, pixels.begin + whole}, blocks, finish);
+    pixels.begin += whole;
   }
+  const std::int64_t count = pixels.end - pixels.begin;
+  if (count == 0) return;
+  const std::int64_t tiles = (count + kRows - 1) / kRows, height = count / tiles,
+                     middle = pixels.begin + count % tiles * (height + 1);
+  if (middle > pixels.begin)
+    kTiles[vectors - 1][height](product, packed, spots, {pixels.begin, middle}, blocks, finish);
+  kTiles[vectors - 1][height - 1](product, packed, spots, {middle, pixels.end}, blocks, finish);
 }
 
-// Pixels times blocks: groups of nearly the same size, each with all blocks in turn.
+// Pixels times blocks: groups of nearly the same size, each with all blocks in turn. The last block may have one
+// vector.
 EDGEKIT_VNNI_TARGET void rectangle(const Product& product, const void* packed, const Finish& finish, range pixels,
                                    range blocks) {
   const std::int64_t all = pixels.end - pixels.begin, groups = (all + kGroup - 1) / kGroup;
+  const std::int64_t two = std::min(blocks.end, (product.features + kLanes - 1) / kBlock);
   Cursor cursor(product, pixels.begin);
   for (std::int64_t g = 0; g < groups; ++g) {
     Spots spots;
     const range own = share_of(all, {static_cast<unsigned>(g), static_cast<unsigned>(groups), nullptr});
-    for (std::int64_t m = 0; m < own.end - own.begin; ++m, cursor.next()) {
+    const std::int64_t count = own.end - own.begin;
+    for (std::int64_t m = 0; m < count; ++m, cursor.next()) {
       spots.x[m] = cursor.x;
       spots.out[m] = cursor.out;
       if (finish.add) spots.added[m] = cursor.added;
     }
-    group(product, packed, finish, spots, own.end - own.begin, blocks);
+    if (blocks.begin < two) group(product, packed, spots, {0, count}, {blocks.begin, two}, finish, 2);
+    if (two < blocks.end) group(product, packed, spots, {0, count}, {two, blocks.end}, finish, 1);
   }
 }
 

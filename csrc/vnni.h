@@ -69,15 +69,20 @@ EDGEKIT_VNNI __m512i scale_wide(__m512i sum, __m512 multiplier) {
   return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), multiplier), _mm512_set1_ps(1024.0f)));
 }
 
-// The same plus sixteen biased bytes at their scale, as fused_sum in arith.h; kFirst as in residual.
+// y, a product that is not yet within the bounds, plus sixteen biased bytes at their scale, as fused_sum in arith.h;
+// kFirst as in residual.
 template <bool kFirst>
-EDGEKIT_VNNI __m512i scale_and_add(__m512i sum, __m512 multiplier, __m128i x, const Finish& finish) {
-  const __m512i y = _mm512_min_epi32(_mm512_max_epi32(scale(sum, multiplier), finish.lo), finish.hi);
-  const __m512 own = _mm512_cvtepi32_ps(y);
+EDGEKIT_VNNI __m512i plus(__m512i y, __m128i x, const Finish& finish) {
+  const __m512 own = _mm512_cvtepi32_ps(_mm512_min_epi32(_mm512_max_epi32(y, finish.lo), finish.hi));
   const __m512 other = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_xor_si128(x, _mm512_castsi512_si128(finish.flip))));
   const __m512 value = kFirst ? _mm512_fmadd_ps(other, finish.x_ratio, _mm512_mul_ps(own, finish.ratio))
                               : _mm512_fmadd_ps(own, finish.ratio, _mm512_mul_ps(other, finish.x_ratio));
   return _mm512_cvtps_epi32(value);
+}
+
+template <bool kFirst>
+EDGEKIT_VNNI __m512i scale_and_add(__m512i sum, __m512 multiplier, __m128i x, const Finish& finish) {
+  return plus<kFirst>(scale(sum, multiplier), x, finish);
 }
 
 // The value as it is here: its last step is neither put off nor joined to the next one. So steps keep the order in
