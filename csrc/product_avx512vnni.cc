@@ -10,6 +10,7 @@
 
 #include <algorithm>
 
+#include "product_pack_avx512vnni.h"
 #include "product_small_avx512vnni.h"
 
 // GCC 12's partial redundancy elimination gives each dot product a second home, and puts half of the sums on the stack.
@@ -214,6 +215,7 @@ std::size_t packed_bytes(const Product& product) {
 }
 
 void pack_weights(const Product& product, const Filters& filters, void* to) {
+  if (is_in_rows(product, filters)) return pack_rows(product, filters, to);
   edgekit::pack_weights(product, filters, kPacking, to);
 }
 

@@ -45,6 +45,39 @@ void linear(const Kernel& kernel, std::int64_t rows, std::int64_t features, std:
               std::to_string(parts) + " parts" + (adds ? ", added" : ""));
 }
 
+void product_of_two(const Kernel& kernel, std::int64_t rows, std::int64_t columns, std::int64_t fan_in, bool extreme) {
+  const std::int64_t outer = draw(1, 3), inner = draw(1, 4);
+  const bool again_a = draw() & 1, again_b = draw() & 1;  // one matrix for every index of `inner`
+  matmul_s8_args args = {};
+  args.batch = {
+      2, {outer, inner}, {again_a ? 1 : inner, again_a ? 0 : 1}, {again_b ? 1 : inner, again_b ? 0 : 1}, {inner, 1}};
+  const std::int64_t in_a = outer * (again_a ? 1 : inner) * rows * fan_in,
+                     in_b = outer * (again_b ? 1 : inner) * fan_in * columns, out = outer * inner * rows * columns;
+  Guarded a(in_a, kSlack, true), b(in_b, 0, (draw() & 1) != 0), y(out, 0, true);
+  std::vector<std::int8_t> want(out);
+  fill(a.bytes(), in_a, extreme);
+  fill(b.bytes(), in_b, extreme);
+  args.a = a.bytes();
+  args.b = b.bytes();
+  args.out = want.data();
+  args.rows = rows;
+  args.fan_in = fan_in;
+  args.columns = columns;
+  const float multipliers[] = {0.001f, 0.02f, 1e-30f, 3e38f};
+  args.multiplier = multipliers[draw() % 4];
+  args.limit = some_bounds();
+  run_parts(reference<matmul_s8_args>(), args, 1);
+  const std::uint8_t by = kernel.flags & kBiased ? 0x80 : 0;
+  flip(a.bytes(), in_a, by);
+  flip(b.bytes(), in_b, by);
+  args.out = y.bytes();
+  args.flip = by;
+  run_parts(kernel, args, parts_of(kernel));
+  flip(y.bytes(), out, by);
+  verdict(kernel, !std::memcmp(want.data(), y.bytes(), out),
+          std::to_string(rows) + "x" + std::to_string(columns) + "x" + std::to_string(fan_in));
+}
+
 }  // namespace
 
 void products(const Kernel& kernel, Sweep sweep) {
@@ -59,40 +92,13 @@ void products(const Kernel& kernel, Sweep sweep) {
   linear(kernel, 2, 33, 131071, true);
 }
 
-void matrices(const Kernel& kernel, Sweep) {
-  for (int i = 0; i < 600; ++i) {
-    const std::int64_t rows = draw(1, 40), fan_in = draw(1, 70), columns = draw(1, 70), outer = draw(1, 3),
-                       inner = draw(1, 4);
-    const bool again_a = draw() & 1, again_b = draw() & 1;  // one matrix for every index of `inner`
-    matmul_s8_args args = {};
-    args.batch = {
-        2, {outer, inner}, {again_a ? 1 : inner, again_a ? 0 : 1}, {again_b ? 1 : inner, again_b ? 0 : 1}, {inner, 1}};
-    const std::int64_t in_a = outer * (again_a ? 1 : inner) * rows * fan_in,
-                       in_b = outer * (again_b ? 1 : inner) * fan_in * columns, out = outer * inner * rows * columns;
-    Guarded a(in_a, kSlack, true), b(in_b, kSlack, true), y(out, 0, true);
-    std::vector<std::int8_t> want(out);
-    fill(a.bytes(), in_a, i % 5 == 0);
-    fill(b.bytes(), in_b, i % 5 == 0);
-    args.a = a.bytes();
-    args.b = b.bytes();
-    args.out = want.data();
-    args.rows = rows;
-    args.fan_in = fan_in;
-    args.columns = columns;
-    const float multipliers[] = {0.001f, 0.02f, 1e-30f, 3e38f};
-    args.multiplier = multipliers[draw() % 4];
-    args.limit = some_bounds();
-    run_parts(reference<matmul_s8_args>(), args, 1);
-    const std::uint8_t by = kernel.flags & kBiased ? 0x80 : 0;
-    flip(a.bytes(), in_a, by);
-    flip(b.bytes(), in_b, by);
-    args.out = y.bytes();
-    args.flip = by;
-    run_parts(kernel, args, parts_of(kernel));
-    flip(y.bytes(), out, by);
-    verdict(kernel, !std::memcmp(want.data(), y.bytes(), out),
-            std::to_string(rows) + "x" + std::to_string(columns) + "x" + std::to_string(fan_in));
-  }
+void matrices(const Kernel& kernel, Sweep sweep) {
+  for (int i = 0; i < 600; ++i) product_of_two(kernel, draw(1, 40), draw(1, 70), draw(1, 70), i % 5 == 0);
+  const std::int64_t stride = sweep == Sweep::reduced ? 11 : 1;
+  for (std::int64_t columns = 1; columns <= 70; ++columns)  // every way in which the second matrix can be packed
+    for (std::int64_t fan_in = 1 + columns % stride; fan_in <= 130; fan_in += stride)
+      product_of_two(kernel, 1 + fan_in % 3, columns, fan_in, (columns + fan_in) % 5 == 0);
+  product_of_two(kernel, 2, 33, 131071, true);
 }
 
 }  // namespace edgekit::test
