@@ -81,7 +81,7 @@ void long_sets(Sweep sweep, const std::function<void(std::int64_t)>& check) {
 
 void softmaxes(const Kernel& kernel, Sweep) {
   for (int i = 0; i < 600; ++i) {
-    const std::int64_t rows = draw(1, 6), length = some_length(i);
+    const std::int64_t length = some_length(i), rows = length <= 300 && draw() & 1 ? draw(1, 90) : draw(1, 6);
     const std::vector<std::int32_t> table = some_table();
     const std::int64_t stride = draw(0, 2);
     const std::uint32_t often = draw() % 3;  // masked: all, some, few
