@@ -1,13 +1,14 @@
-// rms_norm_s8 for AVX-512: the plain loops of plain_rows.h, which the compiler makes vectors of.
+// rms_norm_s8 for AVX-512: norm_avx512vnni.h, and for very long rows the plain loops of plain_rows.h.
+#include "../norm_avx512vnni.h"
 #include "../plain_rows.h"
-#include "../vnni.h"
 
 #if defined(__x86_64__)
 
 namespace edgekit {
 
 EDGEKIT_VNNI_TARGET void rms_norm_s8_avx512vnni(const rms_norm_s8_args& args, const part& part) {
-  plain::rms_norm(args, part);
+  if (args.length > vnni::kLongestRow) return plain::rms_norm(args, part);
+  vnni::normalise_rows(args, nullptr, false, part);
 }
 
 }  // namespace edgekit
