@@ -49,11 +49,21 @@ void for_each_row(const grid_of<kArrays>& along, const part& part, Row row) {
     return;
   }
   const range share = share_of(rows, part);
+  if (share.begin == share.end) return;
+  row_of<kArrays> at = {{}, length};
+  std::int64_t index[kGridDims] = {};
+  for (std::int64_t d = last - 1, rest = share.begin; d >= 0; rest /= along.size[d--]) {
+    index[d] = rest % along.size[d];
+    for (int i = 0; i < kArrays; ++i) at.offset[i] += index[d] * along.step[i][d];
+  }
   for (std::int64_t r = share.begin; r < share.end; ++r) {
-    row_of<kArrays> at = {{}, length};
-    for (std::int64_t d = last - 1, rest = r; d >= 0; rest /= along.size[d--])
-      for (int i = 0; i < kArrays; ++i) at.offset[i] += rest % along.size[d] * along.step[i][d];
     row(at);
+    for (int d = last - 1; d >= 0; --d) {
+      for (int i = 0; i < kArrays; ++i) at.offset[i] += along.step[i][d];
+      if (++index[d] < along.size[d]) break;
+      for (int i = 0; i < kArrays; ++i) at.offset[i] -= along.size[d] * along.step[i][d];
+      index[d] = 0;
+    }
   }
 }
 

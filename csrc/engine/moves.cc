@@ -6,12 +6,17 @@ namespace edgekit {
 
 namespace {
 
+// A call would take longer than a short row: words of 16 bytes, the last of which overlaps.
 void copy_bytes(const std::uint8_t* __restrict x, std::uint8_t* __restrict out, std::int64_t count, std::uint8_t flip) {
-  if (!flip) {
+  constexpr std::int64_t kWord = 16, kShort = 256;
+  if (flip) {
+    for (std::int64_t i = 0; i < count; ++i) out[i] = x[i] ^ flip;
+  } else if (count < kWord || count > kShort) {
     std::memcpy(out, x, static_cast<std::size_t>(count));
-    return;
+  } else {
+    for (std::int64_t i = 0; i + kWord <= count; i += kWord) std::memcpy(out + i, x + i, kWord);
+    std::memcpy(out + count - kWord, x + count - kWord, kWord);
   }
-  for (std::int64_t i = 0; i < count; ++i) out[i] = x[i] ^ flip;
 }
 
 // memcpy of a constant size is one load or store, and asks for no alignment.
@@ -40,6 +45,65 @@ void copy_rows(const copy_args& args, const part& part) {
       copy_row<kBytes>(args.x + at.offset[0], x_step, args.out + at.offset[1], out_step, at.length, args.flip);
     }
   });
+}
+
+constexpr int kSquare = 8;  // rows and columns of bytes that are turned at a time
+
+// Exchanges what lies `bits` apart in two words: bits of `one` where the mask, moved up, is set, and those of `other`
+// where it is.
+void exchange(std::uint64_t& one, std::uint64_t& other, int bits, std::uint64_t mask) {
+  const std::uint64_t differ = ((one >> bits) ^ other) & mask;
+  other ^= differ;
+  one ^= differ << bits;
+}
+
+// Eight words of eight bytes as their transpose: halves of words, then quarters, then bytes change places.
+void transpose(std::uint64_t (&word)[kSquare]) {
+  for (int i = 0; i < 4; ++i) exchange(word[i], word[i + 4], 32, 0x00000000ffffffffu);
+  for (const int i : {0, 1, 4, 5}) exchange(word[i], word[i + 2], 16, 0x0000ffff0000ffffu);
+  for (const int i : {0, 2, 4, 6}) exchange(word[i], word[i + 1], 8, 0x00ff00ff00ff00ffu);
+}
+
+// Eight rows of out, of `length` bytes side by side, each of a column of x.
+void turn_rows(const std::uint8_t* x, std::int64_t x_step, std::uint8_t* out, std::int64_t out_step,
+               std::int64_t length, std::uint8_t flip) {
+  std::int64_t at = 0;
+  for (; at + kSquare <= length; at += kSquare) {
+    std::uint64_t word[kSquare];
+    for (int i = 0; i < kSquare; ++i) std::memcpy(word + i, x + (at + i) * x_step, kSquare);
+    transpose(word);
+    for (int i = 0; i < kSquare; ++i) {
+      word[i] ^= flip * 0x0101010101010101u;
+      std::memcpy(out + i * out_step + at, word + i, kSquare);
+    }
+  }
+  for (; at < length; ++at)
+    for (int i = 0; i < kSquare; ++i) out[i * out_step + at] = x[at * x_step + i] ^ flip;
+}
+
+// The dimension along which bytes of x are neighbours, if those of out are along the last; else -1.
+int turned(const copy_args& args) {
+  const grid& along = args.along;
+  if (args.bytes != 1 || along.dims < 2 || along.last_step(1) != 1 || along.last_step(0) == 1) return -1;
+  for (int d = 0; d + 1 < along.dims; ++d)
+    if (along.step[0][d] == 1 && along.size[d] >= kSquare) return d;
+  return -1;
+}
+
+// Eight rows along dimension d at a time, and what is left of it one by one.
+void copy_turned(const copy_args& args, int d, const part& part) {
+  copy_args squares = args, rest = args;
+  const std::int64_t whole = args.along.size[d] / kSquare;
+  squares.along.size[d] = whole;
+  for (auto& step : squares.along.step) step[d] *= kSquare;
+  for_each_row(squares.along, part, [&](const row_at& at) {
+    turn_rows(args.x + at.offset[0], args.along.last_step(0), args.out + at.offset[1], args.along.step[1][d], at.length,
+              args.flip);
+  });
+  rest.along.size[d] -= whole * kSquare;
+  rest.x += whole * kSquare;
+  rest.out += whole * kSquare * args.along.step[1][d];
+  if (rest.along.size[d]) copy_rows<1>(rest, part);
 }
 
 void fill_columns(const halo_args& args, std::uint8_t* begin, std::int64_t columns) {
@@ -77,6 +141,8 @@ void gather_rows(const gather_args& args, const part& part) {
 }  // namespace
 
 void copy_move(const copy_args& args, const part& part) {
+  const int neighbours = turned(args);
+  if (neighbours >= 0) return copy_turned(args, neighbours, part);
   switch (args.bytes) {
     case 1:
       return copy_rows<1>(args, part);
