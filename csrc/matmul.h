@@ -24,14 +24,12 @@ inline std::size_t matmul_scratch(const matmul_s8_args& args, const DenseProduct
          dense.scratch_bytes(product);
 }
 
-// Whole matrices for each part where there are enough, else rows of every matrix.
+// Each part has neighbouring rows of all matrices, and packs no matrix of which it has none.
 inline void matmul(const matmul_s8_args& args, const part& own, const DenseProduct& dense) {
   std::int64_t matrices = 1;
   for (int d = 0; d < args.batch.dims; ++d) matrices *= args.batch.size[d];
-  const bool whole = matrices >= own.count;
-  const range some = whole ? share_of(matrices, own) : range{0, matrices};
-  const range rows = whole ? range{0, args.rows} : share_of(args.rows, own);
-  if (rows.begin == rows.end || args.columns == 0) return;
+  const range share = share_of(matrices * args.rows, own);
+  if (share.begin == share.end || args.columns == 0) return;
   auto* bias = static_cast<std::int32_t*>(own.scratch);
   auto* multiplier = reinterpret_cast<float*>(bias + args.columns);
   std::fill_n(bias, args.columns, 0);
@@ -42,7 +40,9 @@ inline void matmul(const matmul_s8_args& args, const part& own, const DenseProdu
   for_each_row(args.batch, [&](std::int64_t a, std::int64_t b, std::int64_t out, std::int64_t length,
                                std::int64_t step_a, std::int64_t step_b) {
     for (std::int64_t i = 0; i < length; ++i, ++at) {
-      if (at < some.begin || at >= some.end) continue;
+      const range rows = {std::max<std::int64_t>(share.begin - at * args.rows, 0),
+                          std::min(share.end - at * args.rows, args.rows)};
+      if (rows.begin >= rows.end) continue;
       const Product product =
           product_of(args, args.a + ((a + i * step_a) * args.rows + rows.begin) * args.fan_in,
                      args.out + ((out + i) * args.rows + rows.begin) * args.columns, rows.end - rows.begin);
