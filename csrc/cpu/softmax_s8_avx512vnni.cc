@@ -36,22 +36,25 @@ EDGEKIT_VNNI_TARGET void plain_rows(const softmax_s8_args& args, range rows) {
 struct Tables {
   alignas(64) std::uint8_t byte[4][256];
   alignas(64) float value[256];
+  bool narrow;  // the top byte of every entry is 0
 
   EDGEKIT_SOFTMAX explicit Tables(const std::int32_t* table) {
+    std::uint32_t all = 0;
     for (int d = 0; d < 256; ++d) {
-      const auto bits = static_cast<std::uint32_t>(table[d]) ^ 0x80000000u;
-      for (int p = 0; p < 4; ++p) byte[p][d] = static_cast<std::uint8_t>(bits >> (8 * p));
+      const auto entry = static_cast<std::uint32_t>(table[d]);
+      for (int p = 0; p < 4; ++p) byte[p][d] = static_cast<std::uint8_t>((entry ^ 0x80000000u) >> (8 * p));
       const int lane = d / 16 % 4, vector = d / 4 % 4;
       value[d / 64 * 64 + vector * 16 + lane * 4 + d % 4] = static_cast<float>(table[d]);
+      all |= entry;
     }
+    narrow = all < 1u << 24;
   }
 };
 
-// Entries of a table of 256 bytes, 0 for what is not taken.
-EDGEKIT_SOFTMAX __m512i look_up(const __m512i (&table)[4], __m512i index, __mmask64 taken) {
-  const __mmask64 high = _mm512_movepi8_mask(index);
-  return _mm512_or_si512(_mm512_maskz_permutex2var_epi8(taken & ~high, table[0], index, table[1]),
-                         _mm512_maskz_permutex2var_epi8(taken & high, table[2], index, table[3]));
+// Entries of a table of 256 bytes.
+EDGEKIT_SOFTMAX __m512i look_up(const __m512i (&table)[4], __m512i index) {
+  return _mm512_mask_blend_epi8(_mm512_movepi8_mask(index), _mm512_permutex2var_epi8(table[0], index, table[1]),
+                                _mm512_permutex2var_epi8(table[2], index, table[3]));
 }
 
 struct Row {
@@ -60,47 +63,97 @@ struct Row {
   std::int64_t length;
   __m512i flip;
 
-  EDGEKIT_SOFTMAX __mmask64 taken(std::int64_t at) const {
-    const __mmask64 there = vnni::first(length - at);
-    if (!mask) return there;
-    const __m512i bytes = _mm512_maskz_loadu_epi8(there, mask + at);
-    return _mm512_test_epi8_mask(bytes, bytes);
+  // Values of which 64 at a time are there and take part.
+  EDGEKIT_SOFTMAX std::int64_t whole() const { return mask ? 0 : length / 64 * 64; }
+};
+
+EDGEKIT_SOFTMAX Row row_at(const softmax_s8_args& args, std::int64_t at) {
+  return {args.x + at * args.length, args.mask ? args.mask + args.mask_rows[at] : nullptr, args.length,
+          _mm512_set1_epi8(static_cast<char>(args.flip))};
+}
+
+// Up to 64 values of a row: which are there, and which of those take part.
+template <bool kWhole>
+struct Piece {
+  __mmask64 there, taken;
+  __m512i value;
+
+  EDGEKIT_SOFTMAX Piece(const Row& row, std::int64_t at) {
+    there = kWhole ? ~__mmask64{0} : vnni::first(row.length - at);
+    taken = there;
+    if (!kWhole && row.mask) {
+      const __m512i bytes = _mm512_maskz_loadu_epi8(there, row.mask + at);
+      taken = _mm512_test_epi8_mask(bytes, bytes);
+    }
+    value = _mm512_xor_si512(kWhole ? _mm512_loadu_si512(row.x + at) : _mm512_maskz_loadu_epi8(there, row.x + at),
+                             row.flip);
   }
 
-  EDGEKIT_SOFTMAX __m512i values(std::int64_t at) const {
-    return _mm512_xor_si512(_mm512_maskz_loadu_epi8(vnni::first(length - at), x + at), flip);
+  EDGEKIT_SOFTMAX __m512i or_else(__m512i bytes, __m512i none) const {
+    return kWhole ? bytes : _mm512_mask_blend_epi8(taken, none, bytes);
   }
 };
 
 // The largest of what is taken.
 EDGEKIT_SOFTMAX std::int8_t largest(const Row& row) {
-  __m512i most = _mm512_set1_epi8(-128);
-  for (std::int64_t at = 0; at < row.length; at += 64)
-    most = _mm512_mask_max_epi8(most, row.taken(at), most, row.values(at));
+  const __m512i least = _mm512_set1_epi8(-128);
+  __m512i most = least;
+  std::int64_t at = 0;
+  for (; at < row.whole(); at += 64) most = _mm512_max_epi8(most, Piece<true>(row, at).value);
+  for (; at < row.length; at += 64) {
+    const Piece<false> piece(row, at);
+    most = _mm512_max_epi8(most, piece.or_else(piece.value, least));
+  }
   const __m256i half = _mm256_max_epi8(_mm512_castsi512_si256(most), _mm512_extracti64x4_epi64(most, 1));
   const __m128i quarter = _mm_max_epi8(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
   const __m128i below = _mm_xor_si128(quarter, _mm_set1_epi8(127));  // 127 - q, of which the least is looked for
-  const __m128i least = _mm_minpos_epu16(_mm_min_epu8(below, _mm_srli_epi16(below, 8)));
-  return static_cast<std::int8_t>(127 - _mm_cvtsi128_si32(least));
+  const __m128i first = _mm_minpos_epu16(_mm_min_epu8(below, _mm_srli_epi16(below, 8)));
+  return static_cast<std::int8_t>(127 - _mm_cvtsi128_si32(first));
 }
 
-// The sum of the entries, byte by byte.
-EDGEKIT_SOFTMAX std::int64_t total(const Row& row, std::int8_t top, const __m512i (&table)[4][4]) {
-  __m512i sum[4];
+// Sums of each byte of the entries.
+template <int kBytes>
+struct Sums {
+  __m512i byte[kBytes];
+  std::int64_t entries;
+
+  template <bool kWhole>
+  EDGEKIT_SOFTMAX void add(const Piece<kWhole>& piece, __m512i top, const __m512i (&table)[kBytes][4]) {
+    const __m512i distance = _mm512_sub_epi8(top, piece.value), none = _mm512_setzero_si512();
+    entries += __builtin_popcountll(piece.taken);
 #pragma GCC unroll 4
-  for (int p = 0; p < 4; ++p) sum[p] = _mm512_setzero_si512();
-  std::int64_t entries = 0;
-  for (std::int64_t at = 0; at < row.length; at += 64) {
-    const __mmask64 taken = row.taken(at);
-    const __m512i distance = _mm512_sub_epi8(_mm512_set1_epi8(top), row.values(at));
-    entries += __builtin_popcountll(taken);
-#pragma GCC unroll 4
-    for (int p = 0; p < 4; ++p)
-      sum[p] = _mm512_add_epi64(sum[p], _mm512_sad_epu8(look_up(table[p], distance, taken), _mm512_setzero_si512()));
+    for (int p = 0; p < kBytes; ++p) {
+      const __m512i bytes = piece.or_else(look_up(table[p], distance), none);
+      byte[p] = _mm512_add_epi64(byte[p], _mm512_sad_epu8(bytes, none));
+    }
   }
-  const __m512i low = _mm512_add_epi64(sum[0], _mm512_slli_epi64(sum[1], 8));
-  const __m512i high = _mm512_add_epi64(_mm512_slli_epi64(sum[2], 16), _mm512_slli_epi64(sum[3], 24));
-  return _mm512_reduce_add_epi64(_mm512_add_epi64(low, high)) - (entries << 31);
+
+  // Where the top bytes are among them, these are 128 more than they count.
+  EDGEKIT_SOFTMAX std::int64_t total() const {
+    __m512i all = byte[0];
+#pragma GCC unroll 4
+    for (int p = 1; p < kBytes; ++p) all = _mm512_add_epi64(all, _mm512_slli_epi64(byte[p], 8 * p));
+    return _mm512_reduce_add_epi64(all) - (kBytes == 4 ? entries << 31 : 0);
+  }
+};
+
+template <int kBytes>
+EDGEKIT_SOFTMAX void totals(const softmax_s8_args& args, range rows, const Tables& tables, const std::int8_t* top,
+                            double* to) {
+  __m512i table[kBytes][4];
+#pragma GCC unroll 4
+  for (int p = 0; p < kBytes; ++p)
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) table[p][i] = _mm512_load_si512(tables.byte[p] + i * 64);
+  for (std::int64_t r = rows.begin; r < rows.end; ++r) {
+    const Row row = row_at(args, r);
+    const __m512i most = _mm512_set1_epi8(*top++);
+    Sums<kBytes> sums = {};
+    std::int64_t at = 0;
+    for (; at < row.whole(); at += 64) sums.add(Piece<true>(row, at), most, table);
+    for (; at < row.length; at += 64) sums.add(Piece<false>(row, at), most, table);
+    *to++ = static_cast<double>(sums.total());
+  }
 }
 
 // What each distance from the largest becomes.
@@ -116,17 +169,18 @@ EDGEKIT_SOFTMAX void results(const Tables& tables, float factor, __m512i (&to)[4
   }
 }
 
-EDGEKIT_SOFTMAX void finish(const Row& row, std::int8_t top, const __m512i (&result)[4], std::int8_t* out) {
-  for (std::int64_t at = 0; at < row.length; at += 64) {
-    const __m512i distance = _mm512_sub_epi8(_mm512_set1_epi8(top), row.values(at));
-    const __m512i y = look_up(result, distance, row.taken(at));
-    _mm512_mask_storeu_epi8(out + at, vnni::first(row.length - at), _mm512_xor_si512(y, row.flip));
-  }
+template <bool kWhole>
+EDGEKIT_SOFTMAX void finish(const Row& row, const Piece<kWhole>& piece, __m512i top, const __m512i (&result)[4],
+                            std::int8_t* out) {
+  const __m512i y = piece.or_else(look_up(result, _mm512_sub_epi8(top, piece.value)), _mm512_setzero_si512());
+  _mm512_mask_storeu_epi8(out, piece.there, _mm512_xor_si512(y, row.flip));
 }
 
-EDGEKIT_SOFTMAX Row row_at(const softmax_s8_args& args, std::int64_t at) {
-  return {args.x + at * args.length, args.mask ? args.mask + args.mask_rows[at] : nullptr, args.length,
-          _mm512_set1_epi8(static_cast<char>(args.flip))};
+EDGEKIT_SOFTMAX void finish(const Row& row, std::int8_t top, const __m512i (&result)[4], std::int8_t* out) {
+  const __m512i most = _mm512_set1_epi8(top);
+  std::int64_t at = 0;
+  for (; at < row.whole(); at += 64) finish(row, Piece<true>(row, at), most, result, out + at);
+  for (; at < row.length; at += 64) finish(row, Piece<false>(row, at), most, result, out + at);
 }
 
 // A step for all rows before the next step: the steps of one row wait for each other.
@@ -135,12 +189,7 @@ EDGEKIT_SOFTMAX_TARGET void some_rows(const softmax_s8_args& args, range rows, c
   double sum[kTogether];
   const int count = static_cast<int>(rows.end - rows.begin);
   for (int i = 0; i < count; ++i) top[i] = largest(row_at(args, rows.begin + i));
-  __m512i table[4][4];
-#pragma GCC unroll 4
-  for (int p = 0; p < 4; ++p)
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) table[p][i] = _mm512_load_si512(tables.byte[p] + i * 64);
-  for (int i = 0; i < count; ++i) sum[i] = static_cast<double>(total(row_at(args, rows.begin + i), top[i], table));
+  tables.narrow ? totals<3>(args, rows, tables, top, sum) : totals<4>(args, rows, tables, top, sum);
   for (int i = 0; i < count; ++i) {
     const std::int64_t at = rows.begin + i;
     const float factor = static_cast<float>(1.0 / (sum[i] * args.output_scale));
