@@ -40,8 +40,11 @@ EDGEKIT_VNNI set_sums sums_of(const NormRow& row) {
   return {_mm512_reduce_add_epi32(sum), _mm512_reduce_add_epi32(squares)};
 }
 
-// rne(value) where it fits a byte, and beyond that byte where it does not; NaN is 0.
+// rne(value) where it fits a byte, and beyond that byte where it does not; NaN is 0. `kTame`: neither NaN nor beyond
+// int32.
+template <bool kTame>
 EDGEKIT_VNNI __m512i rounded(__m512 value) {
+  if (kTame) return _mm512_cvtps_epi32(value);
   const __mmask16 number = _mm512_cmp_ps_mask(value, value, _CMP_ORD_Q);
   return _mm512_maskz_cvtps_epi32(number, _mm512_min_ps(value, _mm512_set1_ps(1024.0f)));
 }
@@ -54,7 +57,7 @@ struct NormScale {
 };
 
 // Up to 64 values from `at` on.
-template <bool kWhole>
+template <bool kWhole, bool kTame>
 EDGEKIT_VNNI void normalise(const NormRow& row, const NormScale& scale, std::int64_t at, std::int8_t* out) {
   const __mmask64 taken = kWhole ? ~__mmask64{0} : first(row.length - at);
   const Quarters q = widened_all(row.values(at));
@@ -68,16 +71,27 @@ EDGEKIT_VNNI void normalise(const NormRow& row, const NormScale& scale, std::int
     };
     const __m512 t = _mm512_mul_ps(_mm512_fmsub_ps(_mm512_cvtepi32_ps(q.value[i]), scale.n, scale.sum), scale.factor);
     const __m512 product = _mm512_mul_ps(t, load(scale.gain));
-    y[i] = rounded(scale.offset ? _mm512_add_ps(product, load(scale.offset)) : product);
+    y[i] = rounded<kTame>(scale.offset ? _mm512_add_ps(product, load(scale.offset)) : product);
   }
   const __m512i least = _mm512_set1_epi8(-128), most = _mm512_set1_epi8(127);
   _mm512_mask_storeu_epi8(out + at, taken, in_order(pack(y[0], y[1], y[2], y[3], least, most, scale.flip)));
 }
 
+template <bool kTame>
 EDGEKIT_VNNI void normalise(const NormRow& row, const NormScale& scale, std::int8_t* out) {
   std::int64_t at = 0;
-  for (; at + 64 <= row.length; at += 64) normalise<true>(row, scale, at, out);
-  if (at < row.length) normalise<false>(row, scale, at, out);
+  for (; at + 64 <= row.length; at += 64) normalise<true, kTame>(row, scale, at, out);
+  if (at < row.length) normalise<false, kTame>(row, scale, at, out);
+}
+
+// The largest magnitude, as integers compare it: NaN is the largest of all.
+EDGEKIT_VNNI float largest(const float* x, std::int64_t length) {
+  __m512i most = _mm512_setzero_si512();
+  for (std::int64_t at = 0; at < length; at += kLanes) {
+    const auto taken = static_cast<__mmask16>(first(length - at));
+    most = _mm512_max_epi32(most, _mm512_castps_si512(_mm512_abs_ps(_mm512_maskz_loadu_ps(taken, x + at))));
+  }
+  return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(_mm512_reduce_max_epi32(most))));
 }
 
 // Normalises each row of a part; the sums of several rows first, since what is made of
@@ -87,6 +101,9 @@ EDGEKIT_VNNI void normalise_rows(const Args& all, const float* offset, bool cent
   const Args args = all;  // a copy, since a store of bytes might change what it points to
   constexpr std::int64_t kTogether = 16;
   const range rows = share_of(args.rows, part);
+  if (rows.begin == rows.end) return;
+  const float steepest = 256.0f * static_cast<float>(args.length) * largest(args.gain, args.length),
+              farthest = offset ? largest(offset, args.length) : 0.0f;
   for (std::int64_t begin = rows.begin; begin < rows.end; begin += kTogether) {
     const int count = static_cast<int>(std::min(kTogether, rows.end - begin));
     std::int64_t sum[kTogether];
@@ -104,8 +121,13 @@ EDGEKIT_VNNI void normalise_rows(const Args& all, const float* offset, bool cent
                                args.gain,
                                offset,
                                _mm512_set1_epi8(static_cast<char>(args.flip))};
-      normalise(NormRow{args.x + (begin + i) * args.length, args.length, args.flip}, scale,
-                args.out + (begin + i) * args.length);
+      const NormRow row = {args.x + (begin + i) * args.length, args.length, args.flip};
+      std::int8_t* out = args.out + (begin + i) * args.length;
+      if (own[i] * steepest + farthest < 1073741824.0f) {  // 2^30, which leaves room for what is rounded
+        normalise<true>(row, scale, out);
+      } else {
+        normalise<false>(row, scale, out);
+      }
     }
   }
 }
