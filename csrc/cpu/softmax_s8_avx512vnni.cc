@@ -18,8 +18,8 @@ namespace edgekit {
 
 namespace {
 
-constexpr std::int64_t kShort = 48;  // values of a row that are not worth a table of their own
-constexpr std::int64_t kFew = 4096;  // values that are not worth tables at all
+constexpr std::int64_t kShort = 8;   // values of a row that are not worth a table of their own
+constexpr std::int64_t kFew = 1024;  // values that are not worth tables at all
 constexpr int kTogether = 16;        // rows
 
 EDGEKIT_VNNI_TARGET void plain_rows(const softmax_s8_args& args, range rows) {
