@@ -79,10 +79,55 @@ class Wide(Net):
         return self.first(x) + x.repeat(1, 2, 1, 1).mean(2, keepdim=True)
 
 
-IMAGE = (2, 3, 6, 5)
+class Turned(nn.Module):
+    """Rows of a linear layer that change places behind it, as those of an attention whose batch is the second axis."""
+
+    def __init__(self, fan_in: int = 6) -> None:
+        super().__init__()
+        self.layer = nn.Linear(fan_in, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.transpose(0, 1).flatten(0, 1)
+        return x + self.layer(rows).unflatten(0, (x.shape[1], x.shape[0])).permute(1, 0, 2)
+
+
+class Narrowed(Turned):
+    """More bytes would change places in front of the layer than behind it."""
+
+    def __init__(self) -> None:
+        super().__init__(12)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layer(torch.cat([x, -x], -1).transpose(0, 1)).transpose(0, 1)
+
+
+class Crossed(Turned):
+    """Features become rows."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.transpose(1, 2) + self.layer(x).transpose(1, 2)
+
+
+class Folded(Turned):
+    """Rows are cut into others."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(x.shape[0], -1, 3) + self.layer(x).reshape(x.shape[0], -1, 3)
+
+
+class Seen(Turned):
+    """The rows in their first order are read by something else, too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.layer(x.transpose(0, 1))
+        return (x + y.transpose(0, 1)) * y.mean((0, 2))[:, None, None]
+
+
+IMAGE, ROWS = (2, 3, 6, 5), (2, 5, 6)
 CASES: dict[type[nn.Module], tuple[tuple[int, ...], int, int]] = {  # shape of x, additions and tables left
     Sum: (IMAGE, 0, 0), Skip: (IMAGE, 0, 0), Gate: (IMAGE, 1, 0), Line: ((2, 4, 9), 0, 0), Twice: (IMAGE, 0, 0),
-    Doubled: (IMAGE, 1, 0), Wide: (IMAGE, 1, 0),
+    Doubled: (IMAGE, 1, 0), Wide: (IMAGE, 1, 0), Turned: (ROWS, 0, 0), Narrowed: (ROWS, 1, 0), Crossed: (ROWS, 1, 0),
+    Folded: (ROWS, 1, 0), Seen: (ROWS, 1, 0),
 }  # fmt: skip
 
 
