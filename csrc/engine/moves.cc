@@ -49,8 +49,7 @@ void copy_rows(const copy_args& args, const part& part) {
 
 constexpr int kSquare = 8;  // rows and columns of bytes that are turned at a time
 
-// Exchanges what lies `bits` apart in two words: bits of `one` where the mask, moved up, is set, and those of `other`
-// where it is.
+// Exchanges the bits of `other` where the mask is set with those of `one` that lie `bits` above.
 void exchange(std::uint64_t& one, std::uint64_t& other, int bits, std::uint64_t mask) {
   const std::uint64_t differ = ((one >> bits) ^ other) & mask;
   other ^= differ;
