@@ -52,7 +52,7 @@ def edgekit(file: str, item: NDArray[Any], threads: int, isa: str | None = None)
         for one in runner.profile(item)
     ]
     facts = {"isa": runner.isa, "arena_bytes": runner.arena_bytes, "layers": layers}
-    return Loaded(functools.partial(runner._engine.run_into, [item], outputs), lambda: outputs, facts)
+    return Loaded(runner._engine.bind([item], outputs), lambda: outputs, facts)
 
 
 def onnxruntime(file: str, item: NDArray[Any], threads: int) -> Loaded:

@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <mutex>
@@ -51,10 +52,6 @@ py::dtype dtype_of(ek_type type) {
   return py::dtype(kNames[type]);
 }
 
-std::vector<py::ssize_t> shape_of(const ek_tensor_info& info) {
-  return {info.size, info.size + info.dims};
-}
-
 struct close_model {
   void operator()(ek_model* model) const { ek_model_close(model); }
 };
@@ -63,6 +60,21 @@ struct destroy_context {
 };
 struct release_memory {
   void operator()(void* memory) const { std::free(memory); }
+};
+
+// An input or output and what its arrays have to be: asked for once, because a call of a small net takes microseconds.
+struct Port {
+  explicit Port(const ek_tensor_info& info)
+      : info(info), dtype(dtype_of(info.type)), shape(info.size, info.size + info.dims) {}
+
+  ek_tensor_info info;
+  py::dtype dtype;
+  std::vector<py::ssize_t> shape;
+};
+
+struct Pointers {
+  std::vector<const void*> inputs;
+  std::vector<void*> outputs;
 };
 
 class Engine {
@@ -85,33 +97,57 @@ class Engine {
     }
     check(error);
     model_.reset(model);
+    inputs_ = ports_of(ek_model_input_count(model), ek_model_input);
+    outputs_ = ports_of(ek_model_output_count(model), ek_model_output);
     make_context(threads);
   }
 
   py::list ports(bool input) const {
     py::list result;
-    for (const ek_tensor_info& info : infos(input))
-      result.append(py::dict("name"_a = text(info.name), "dtype"_a = dtype_of(info.type),
-                             "shape"_a = py::tuple(py::cast(shape_of(info))), "scale"_a = info.scale));
+    for (const Port& port : input ? inputs_ : outputs_)
+      result.append(py::dict("name"_a = text(port.info.name), "dtype"_a = port.dtype,
+                             "shape"_a = py::tuple(py::cast(port.shape)), "scale"_a = port.info.scale));
     return result;
   }
 
   std::vector<py::array> run(const std::vector<py::array>& inputs) {
-    std::vector<py::array> outputs;
-    for (const ek_tensor_info& info : infos(false)) outputs.emplace_back(dtype_of(info.type), shape_of(info));
-    run_into(inputs, outputs);
+    std::vector<py::array> outputs = new_outputs();
+    call(checked(inputs, outputs), nullptr);
     return outputs;
   }
 
-  void run_into(const std::vector<py::array>& inputs, std::vector<py::array> outputs) {
-    call(inputs, outputs, nullptr);
+  // Pointers to arrays that fit.
+  Pointers checked(const std::vector<py::array>& inputs, std::vector<py::array>& outputs) const {
+    if (inputs.size() != inputs_.size() || outputs.size() != outputs_.size())
+      refuse("The model has " + std::to_string(inputs_.size()) + " inputs and " + std::to_string(outputs_.size()) +
+             " outputs.");
+    Pointers to = {std::vector<const void*>(inputs.size()), std::vector<void*>(outputs.size())};
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      need(inputs[i], inputs_[i], false);
+      to.inputs[i] = inputs[i].data();
+    }
+    for (std::size_t i = 0; i < outputs.size(); ++i) {
+      need(outputs[i], outputs_[i], true);
+      to.outputs[i] = outputs[i].mutable_data();
+    }
+    return to;
+  }
+
+  void call(const Pointers& to, double* seconds) {
+    ek_error error;
+    {
+      const py::gil_scoped_release release;
+      const std::lock_guard<std::mutex> lock(*running_);  // a context runs one call at a time
+      seconds ? ek_run_profiled(context_.get(), to.inputs.data(), to.outputs.data(), seconds, &error)
+              : ek_run(context_.get(), to.inputs.data(), to.outputs.data(), &error);
+    }
+    check(error);
   }
 
   std::vector<double> profile(const std::vector<py::array>& inputs) {
-    std::vector<py::array> outputs;
-    for (const ek_tensor_info& info : infos(false)) outputs.emplace_back(dtype_of(info.type), shape_of(info));
+    std::vector<py::array> outputs = new_outputs();
     std::vector<double> seconds(ek_model_operation_count(model_.get()) + 1);
-    call(inputs, outputs, seconds.data());
+    call(checked(inputs, outputs), seconds.data());
     seconds.pop_back();
     return seconds;
   }
@@ -167,57 +203,60 @@ class Engine {
     context_.reset(context);
   }
 
-  std::vector<ek_tensor_info> infos(bool input) const {
-    const auto describe = input ? ek_model_input : ek_model_output;
-    std::vector<ek_tensor_info> result(input ? ek_model_input_count(model_.get())
-                                             : ek_model_output_count(model_.get()));
-    for (std::uint32_t i = 0; i < result.size(); ++i) {
+  template <class Describe>
+  std::vector<Port> ports_of(std::uint32_t count, Describe describe) const {
+    std::vector<Port> result;
+    for (std::uint32_t i = 0; i < count; ++i) {
+      ek_tensor_info info;
       ek_error error;
-      describe(model_.get(), i, &result[i], &error);
+      describe(model_.get(), i, &info, &error);
       check(error);
+      result.emplace_back(info);
     }
     return result;
   }
 
-  void need(const py::array& array, const ek_tensor_info& info, bool written) const {
-    constexpr int kDense = py::array::c_style | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
-    const std::string name = std::string(written ? "Output '" : "Input '") + info.name + "'";
-    if (!array.dtype().equal(dtype_of(info.type))) refuse(name + " has the wrong dtype.");
-    const std::vector<py::ssize_t> shape(array.shape(), array.shape() + array.ndim());
-    if (shape != shape_of(info)) refuse(name + " has the wrong shape.");
-    if ((array.flags() & kDense) != kDense) refuse(name + " is not contiguous.");
-    if (written && !array.writeable()) refuse(name + " is read-only.");
+  std::vector<py::array> new_outputs() const {
+    std::vector<py::array> result;
+    for (const Port& port : outputs_) result.emplace_back(port.dtype, port.shape);
+    return result;
   }
 
-  void call(const std::vector<py::array>& inputs, std::vector<py::array>& outputs, double* seconds) {
-    const std::vector<ek_tensor_info> in = infos(true), out = infos(false);
-    if (inputs.size() != in.size() || outputs.size() != out.size())
-      refuse("The model has " + std::to_string(in.size()) + " inputs and " + std::to_string(out.size()) + " outputs.");
-    std::vector<const void*> from;
-    std::vector<void*> to;
-    for (std::size_t i = 0; i < in.size(); ++i) {
-      need(inputs[i], in[i], false);
-      from.push_back(inputs[i].data());
-    }
-    for (std::size_t i = 0; i < out.size(); ++i) {
-      need(outputs[i], out[i], true);
-      to.push_back(outputs[i].mutable_data());
-    }
-    ek_error error;
-    {
-      const py::gil_scoped_release release;
-      const std::lock_guard<std::mutex> lock(*running_);  // a context runs one call at a time
-      seconds ? ek_run_profiled(context_.get(), from.data(), to.data(), seconds, &error)
-              : ek_run(context_.get(), from.data(), to.data(), &error);
-    }
-    check(error);
+  static void need(const py::array& array, const Port& port, bool written) {
+    constexpr int kDense = py::array::c_style | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+    const auto wrong = [&](const char* what) {
+      refuse(std::string(written ? "Output '" : "Input '") + port.info.name + "' " + what);
+    };
+    if (!array.dtype().is(port.dtype) && !array.dtype().equal(port.dtype)) wrong("has the wrong dtype.");
+    if (!std::equal(port.shape.begin(), port.shape.end(), array.shape(), array.shape() + array.ndim()))
+      wrong("has the wrong shape.");
+    if ((array.flags() & kDense) != kDense) wrong("is not contiguous.");
+    if (written && !array.writeable()) wrong("is read-only.");
   }
 
   std::unique_ptr<void, release_memory> copy_;
   std::unique_ptr<ek_model, close_model> model_;
   std::unique_ptr<ek_context, destroy_context> context_;
+  std::vector<Port> inputs_, outputs_;
   std::unique_ptr<std::mutex> running_ = std::make_unique<std::mutex>();
   unsigned threads_ = 1;
+};
+
+// Arrays that are checked once and run again and again.
+class Binding {
+ public:
+  Binding(Engine& engine, std::vector<py::array> inputs, std::vector<py::array> outputs)
+      : engine_(engine),
+        inputs_(std::move(inputs)),
+        outputs_(std::move(outputs)),
+        to_(engine.checked(inputs_, outputs_)) {}
+
+  void run() { engine_.call(to_, nullptr); }
+
+ private:
+  Engine& engine_;
+  std::vector<py::array> inputs_, outputs_;
+  Pointers to_;
 };
 
 // plan.h and plan.def, for a test that holds what writes plans against what reads them.
@@ -266,13 +305,19 @@ void bind_engine(py::module_& m) {
     }
   });
   const auto inputs = "inputs"_a;
+  py::class_<Binding>(m, "Binding", "Arrays bound to an engine.").def("__call__", &Binding::run);
   py::class_<Engine>(m, "Engine", "A native model (.ekm), from its path or its bytes, and one context to run it in.")
       .def(py::init<const std::variant<py::bytes, std::string>&, const std::optional<std::string>&, unsigned>(),
            "source"_a, "isa"_a = py::none(), "threads"_a = 1)
       .def("inputs", [](const Engine& engine) { return engine.ports(true); })
       .def("outputs", [](const Engine& engine) { return engine.ports(false); })
       .def("run", &Engine::run, inputs)
-      .def("run_into", &Engine::run_into, inputs, "outputs"_a)
+      .def(
+          "bind",
+          [](Engine& engine, const std::vector<py::array>& from, const std::vector<py::array>& to) {
+            return Binding(engine, from, to);
+          },
+          inputs, "outputs"_a, py::keep_alive<0, 1>(), "What to call to read these arrays and write those.")
       .def("profile", &Engine::profile, inputs, "Seconds of each operation in one run.")
       .def("operations", &Engine::operations)
       .def("state_reset", &Engine::state_reset)

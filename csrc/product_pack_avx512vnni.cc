@@ -8,14 +8,11 @@
 #include <algorithm>
 #include <cstring>
 
-#include "product_pack.h"
-#include "vnni.h"
+#include "product_tile_avx512vnni.h"
 
 namespace edgekit::vnni {
 
 namespace {
-
-constexpr Packing kPacking = {2 * kLanes, kLanes, true};
 
 // Up to 32 features of filters in rows.
 struct Columns {

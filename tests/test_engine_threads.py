@@ -128,6 +128,32 @@ def test_a_run_allocates_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+def test_bound_arrays_are_read_and_written_at_each_call() -> None:
+    engine = native.Engine(net().bytes())
+    x, y = image(1), np.zeros((1, 10), np.float32)
+    run = engine.bind([x], [y])
+    for seed in (1, 2):
+        x[...] = image(seed)
+        run()
+        np.testing.assert_array_equal(y, engine.run([image(seed)])[0])
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "why"),
+    [
+        ([], [np.zeros((1, 10), np.float32)], "1 inputs and 1 outputs"),
+        ([image().astype(np.float64)], [np.zeros((1, 10), np.float32)], "wrong dtype"),
+        ([image()[:, :2]], [np.zeros((1, 10), np.float32)], "wrong shape"),
+        ([image()], [np.zeros((1, 20), np.float32)[:, ::2]], "not contiguous"),
+        ([image()], [np.broadcast_to(np.float32(0), (1, 10))], "not contiguous|read-only"),
+        ([image()], [np.zeros(10, np.float32)], "wrong shape"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_not_bound(inputs: list[np.ndarray], outputs: list[np.ndarray], why: str) -> None:
+    with pytest.raises(native.EngineError, match=why):
+        native.Engine(net().bytes()).bind(inputs, outputs)
+
+
 def compare_allocations() -> None:
     copy = Plan(LAYOUT)
     port = copy.input((1, 3, SIZE, SIZE), "float32")
@@ -139,9 +165,10 @@ def compare_allocations() -> None:
     for plan in (copy, net()):
         for threads in (1, 3):
             engine = native.Engine(plan.bytes(), threads=threads)
-            engine.run_into(inputs, outputs)
+            run = engine.bind(inputs, outputs)
+            run()
             before = count()
             for _ in range(200):
-                engine.run_into(inputs, outputs)
+                run()
             taken.append(count() - before)
     assert max(taken) - min(taken) < 100, taken  # less than one in two runs: nothing that a run takes each time
