@@ -32,7 +32,8 @@ extent out_size(const Window& w) {
           count(w.in.width, w.kernel.width, w.stride.width, w.padding.width, w.dilation.width)};
 }
 
-// Results go into images with a margin, where nothing may be written; dense rows are a case of their own.
+// Results go into images with a margin, where nothing may be written; dense rows, and pixels with others between them,
+// are cases of their own.
 
 void convolution(const Kernel& kernel, const Window& w, bool extreme) {
   const extent size = out_size(w);
@@ -42,7 +43,9 @@ void convolution(const Kernel& kernel, const Window& w, bool extreme) {
   const std::int64_t edge = draw() & 1;
   const extent halo = {w.in.height + 2 * w.padding.height, w.in.width + 2 * w.padding.width},
                margin = {size.height + 2, size.width + 2 * edge};
-  const steps x_step = channels_last(w.in_channels, halo), y_step = channels_last(w.out_channels, margin);
+  const std::int64_t gap = draw() % 4 ? 0 : draw(1, 20);  // bytes of others between pixels
+  const steps x_step = channels_last(w.in_channels + (draw() & 1 ? gap : 0), halo),
+              y_step = channels_last(w.out_channels + gap, margin);
   const std::size_t in = w.images * x_step.image, out = w.images * y_step.image;
   const bool end = draw() & 1, adds = draw() % 4 == 0;
   const std::uint8_t by = kernel.flags & kBiased ? 0x80 : 0;
@@ -51,7 +54,7 @@ void convolution(const Kernel& kernel, const Window& w, bool extreme) {
   const std::int64_t first = w.padding.height * x_step.row + w.padding.width * x_step.column;
   for (std::int64_t image = 0; image < w.images; ++image)
     for (std::int64_t row = 0; row < w.in.height; ++row)
-      fill(plain.data() + first + image * x_step.image + row * x_step.row, w.in.width * w.in_channels, extreme);
+      fill(plain.data() + first + image * x_step.image + row * x_step.row, w.in.width * x_step.column, extreme);
   Guarded x(in, kSlack, end), y(out, 0, end), added(out, 0, end);
   std::memcpy(x.bytes(), plain.data(), in);
   std::memcpy(y.bytes(), want.data(), out);
@@ -102,15 +105,17 @@ Window some_window(bool depthwise) {
   Window w;
   w.images = draw(1, 2);
   const std::int64_t few[] = {2, 4, 8, 16, 32};  // channels of which several pixels fill a vector
-  w.groups = depthwise ? (draw() % 3 ? draw(2, 150) : few[draw() % 5]) : draw() % 3 == 0 ? draw(1, 5) : 1;
+  const bool side_by_side = depthwise && draw() % 3 == 0;
+  w.groups = side_by_side ? few[draw() % 5] : depthwise ? draw(2, 150) : draw() % 3 == 0 ? draw(1, 5) : 1;
   w.in_channels = depthwise ? w.groups : w.groups * draw(1, draw() % 3 ? 20 : 70);
   w.out_channels = depthwise ? w.groups : w.groups * draw(1, draw() % 3 ? 20 : 70);
   w.kernel = {draw(1, 5), draw(1, draw() % 4 ? 5 : 11)};
+  if (depthwise && draw() % 2) w.kernel.height = 3;  // three rows have functions of their own
   if (draw() % 2) w.kernel = {3, 3};
-  w.stride = {draw(1, 3), draw(1, 3)};
+  w.stride = {draw() % 2 ? 1 : draw(1, 3), draw() % 2 ? 1 : draw(1, 3)};
   w.padding = {draw(0, w.kernel.height), draw(0, w.kernel.width)};
   w.dilation = {draw() % 4 ? 1 : draw(1, 3), draw() % 4 ? 1 : draw(1, 3)};
-  w.in = {draw(1, 17), draw(1, 17)};
+  w.in = {draw(1, 17), draw(1, side_by_side ? 80 : 17)};
   return w;
 }
 
@@ -157,6 +162,8 @@ void convolutions(const Kernel& kernel, Sweep sweep) {
   const int count = sweep == Sweep::full ? 20000 : sweep == Sweep::usual ? 1500 : 150;
   for (int i = 0; i < count; ++i) convolution(kernel, some_window(i % 2 == 0), i % 5 == 0);
   convolution(kernel, {1, 3, 64, 1, {40, 40}, {7, 7}, {2, 2}, {3, 3}, {1, 1}}, false);
+  // Three rows, whose results share columns by threes, not by twos; and x ends where the last window does.
+  for (int i = 0; i < 8; ++i) convolution(kernel, {1, 115, 115, 115, {5, 13}, {3, 2}, {1, 1}, {1, 0}, {1, 1}}, false);
   convolution(kernel, {1, 520, 520, 1, {9, 9}, {3, 3}, {1, 1}, {1, 1}, {1, 1}}, false);
 }
 
