@@ -11,6 +11,7 @@
 #include <algorithm>
 
 #include "product_pack_avx512vnni.h"
+#include "product_row_avx512vnni.h"
 #include "product_small_avx512vnni.h"
 
 // GCC 12's partial redundancy elimination gives each dot product a second home, and puts half of the sums on the stack.
@@ -131,12 +132,7 @@ EDGEKIT_VNNI void finish_tile(__m512i (&sum)[kPixels][kVectors], const Spots& sp
                                   [&](int m, int v) EDGEKIT_VNNI_LAMBDA { return scale(sum[m][v], factor[v]); });
     return;
   }
-  const __mmask16 taken[2] = {
-      static_cast<__mmask16>(block.count >= kLanes ? 0xffff : (1u << block.count) - 1),
-      static_cast<__mmask16>(block.count >= 2 * kLanes ? 0xffff : (1u << (block.count & 15)) - 1)};
-  const auto other = [&](int m, int v) EDGEKIT_VNNI_LAMBDA {
-    return _mm_maskz_loadu_epi8(taken[v], spots.added[at + m] + block.at + v * kLanes);
-  };
+  const auto other = [&](int m, int v) EDGEKIT_VNNI_LAMBDA { return residual_at(spots.added[at + m], block, v); };
   if (finish.first) {
     store_tile<kPixels, kVectors>(spots.out + at, block, finish, [&](int m, int v) EDGEKIT_VNNI_LAMBDA {
       return scale_and_add<true>(sum[m][v], factor[v], other(m, v), finish);
@@ -221,9 +217,10 @@ void pack_weights(const Product& product, const Filters& filters, void* to) {
 
 EDGEKIT_VNNI_TARGET void multiply(const Product& product, const void* packed, const bounds& limit,
                                   const residual& added, const part& part) {
-  const Finish finish = finish_of(limit, added, is_wide(packed));
   const std::int64_t pixels = product.pixels(), blocks = blocks_of(product, kPacking),
                      tiles = (pixels + kRows - 1) / kRows;
+  if (is_row(product)) return multiply_row(product, packed, limit, added, share_of(blocks, part));
+  const Finish finish = finish_of(limit, added, is_wide(packed));
   if (pixels == 0 || blocks == 0) return;
   range mine = {0, pixels}, own = {0, blocks};
   if (tiles >= blocks) {

@@ -43,7 +43,7 @@ struct Steps {
   EDGEKIT_VNNI void add() {
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) {
-      const __m128i x = other(spots, at + i / kVectors, block, i % kVectors);
+      const __m128i x = residual_at(spots.added[at + i / kVectors], block, i % kVectors);
       y[i] = finish.first ? plus<true>(y[i], x, finish) : plus<false>(y[i], x, finish);
     }
   }

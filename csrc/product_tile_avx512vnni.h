@@ -77,11 +77,11 @@ EDGEKIT_VNNI void store(__m512i bytes, std::uint8_t* const* out, const Block& bl
   }
 }
 
-// What is added to a vector of a pixel's features: no more is read than there is.
-EDGEKIT_VNNI __m128i other(const Spots& spots, std::int64_t at, const Block& block, int vector) {
+// What is added to a vector of a pixel's features, from where the pixel is: no more is read than there is.
+EDGEKIT_VNNI __m128i residual_at(const std::uint8_t* added, const Block& block, int vector) {
   const int left = block.count - vector * kLanes;
   const auto taken = static_cast<__mmask16>(left >= kLanes ? 0xffff : (1u << left) - 1);
-  return _mm_maskz_loadu_epi8(taken, spots.added[at] + block.at + vector * kLanes);
+  return _mm_maskz_loadu_epi8(taken, added + block.at + vector * kLanes);
 }
 
 // Pixels of a group times blocks of features.
