@@ -90,11 +90,18 @@ class Cursor {
   std::uint8_t* out;
   const std::uint8_t* added;
 
-  void next() {
-    if (++column_ < product_.columns) {
-      x += product_.x_step.column;
-      out += product_.out_step.column;
-      added += product_.added_step.column;
+  void next() { skip(1); }
+
+  // Pixels from here to the end of the row.
+  std::int64_t left() const { return product_.columns - column_; }
+
+  // Goes on by as many, `left()` at the most.
+  void skip(std::int64_t pixels) {
+    column_ += pixels;
+    if (column_ < product_.columns) {
+      x += pixels * product_.x_step.column;
+      out += pixels * product_.out_step.column;
+      added += pixels * product_.added_step.column;
       return;
     }
     column_ = 0;

@@ -194,10 +194,15 @@ EDGEKIT_VNNI_TARGET void rectangle(const Product& product, const void* packed, c
     Spots spots;
     const range own = share_of(all, {static_cast<unsigned>(g), static_cast<unsigned>(groups), nullptr});
     const std::int64_t count = own.end - own.begin;
-    for (std::int64_t m = 0; m < count; ++m, cursor.next()) {
-      spots.x[m] = cursor.x;
-      spots.out[m] = cursor.out;
-      if (finish.add) spots.added[m] = cursor.added;
+    for (std::int64_t m = 0; m < count;) {
+      const std::int64_t run = std::min(cursor.left(), count - m);
+      for (std::int64_t i = 0; i < run; ++i) {
+        spots.x[m + i] = cursor.x + i * product.x_step.column;
+        spots.out[m + i] = cursor.out + i * product.out_step.column;
+        if (finish.add) spots.added[m + i] = cursor.added + i * product.added_step.column;
+      }
+      m += run;
+      cursor.skip(run);
     }
     if (blocks.begin < two) group(product, packed, spots, {0, count}, {blocks.begin, two}, finish, 2);
     if (two < blocks.end) group(product, packed, spots, {0, count}, {two, blocks.end}, finish, 1);
