@@ -186,7 +186,8 @@ struct Call {
   void blocks(const std::uint8_t* packed, const std::uint8_t* x, Place at, bool two) {
     for (std::int64_t begin = 0; begin < args.out_channels; packed += block_bytes) {
       const std::int64_t left = args.out_channels - begin, taken = block_of(left);
-      block(packed, std::min(left, taken), args.out_size.width, x + begin, {at.out + begin, at.added + begin}, two);
+      block(packed, std::min(left, taken), args.out_size.width, x + begin,
+            {at.out + begin, at.added ? at.added + begin : nullptr}, two);
       begin += taken;
     }
   }

@@ -81,4 +81,16 @@ std::uint32_t isa_flags() {
   return flags;
 }
 
+bool has_vbmi() {
+#if defined(__x86_64__)
+  static const bool found = [] {
+    std::uint32_t eax, ebx, ecx, edx;
+    return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && has(ecx, 1);
+  }();
+  return found && (isa_flags() & bit(Isa::avx512vnni));
+#else
+  return false;
+#endif
+}
+
 }  // namespace edgekit

@@ -19,4 +19,7 @@ const char* name(Isa isa);
 // One bit for each Isa that both the processor and the operating system support; asked once.
 std::uint32_t isa_flags();
 
+// Whether there are permutations of single bytes, which some processors with avx512vnni lack.
+bool has_vbmi();
+
 }  // namespace edgekit

@@ -15,7 +15,7 @@ namespace {
 
 constexpr int kSplit = 4;  // quads at a time, each into sums of its own: a sum waits four cycles for the one before
 
-// The bytes of one block, in its lowest half; its bias is in front of the multipliers, and these of the weights.
+// The bytes of one block, which holds bias, multipliers and weights, in this order.
 template <int kVectors>
 EDGEKIT_VNNI __m256i block_of_row(const std::uint8_t* x, std::int64_t quads, const Block& block,
                                   const std::uint8_t* added, const Finish& finish) {

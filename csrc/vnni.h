@@ -21,6 +21,7 @@
 
 // Every function here is inlined into kernels of this target, so that none exists on its own for the linker to share.
 #define EDGEKIT_VNNI_TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")))
+#define EDGEKIT_VBMI_TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi,avx2,fma")))
 #define EDGEKIT_VNNI EDGEKIT_VNNI_TARGET __attribute__((always_inline)) inline
 #define EDGEKIT_VNNI_LAMBDA EDGEKIT_VNNI_TARGET __attribute__((always_inline))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import shutil
 import subprocess
@@ -126,6 +127,14 @@ def test_a_run_allocates_nothing(tmp_path: Path) -> None:
     code = "import test_engine_threads as t; t.compare_allocations()"
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_a_binding_keeps_what_it_needs() -> None:
+    y = np.zeros((1, 10), np.float32)
+    run = native.Engine(net().bytes()).bind([image(1)], [y])
+    gc.collect()
+    run()
+    np.testing.assert_array_equal(y, native.Engine(net().bytes()).run([image(1)])[0])
 
 
 def test_bound_arrays_are_read_and_written_at_each_call() -> None:

@@ -1,12 +1,11 @@
 // lut_s8 for AVX-512 with VBMI, one table for all: two permutations look up 64 bytes in a table of 256.
 #include <cstring>
 
+#include "../isa.h"
 #include "../part.h"
 #include "../vnni.h"
 
 #if defined(__x86_64__)
-
-#define EDGEKIT_VBMI_TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx2,fma")))
 
 namespace edgekit {
 
@@ -33,7 +32,7 @@ EDGEKIT_VBMI_TARGET void look_up(const lut_s8_args& args, const std::int8_t* x, 
 
 const char* lut_s8_avx512vnni_refuses(const lut_s8_args& args) {
   if (args.channels != 1) return "a table for each channel";
-  return __builtin_cpu_supports("avx512vbmi") ? nullptr : "this processor lacks AVX-512 VBMI";
+  return has_vbmi() ? nullptr : "this processor lacks AVX-512 VBMI";
 }
 
 void lut_s8_avx512vnni(const lut_s8_args& args, const part& part) {

@@ -5,14 +5,13 @@
 // Exact: sums of fewer than 2^24 bytes fit int64, and so do all four together.
 #include <cmath>
 
+#include "../isa.h"
 #include "../plain_rows.h"
 #include "../vnni.h"
 
 #if defined(__x86_64__)
 
-#define EDGEKIT_SOFTMAX_TARGET \
-  __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi,avx2,fma")))
-#define EDGEKIT_SOFTMAX EDGEKIT_SOFTMAX_TARGET __attribute__((always_inline)) inline
+#define EDGEKIT_SOFTMAX EDGEKIT_VBMI_TARGET __attribute__((always_inline)) inline
 
 namespace edgekit {
 
@@ -184,7 +183,7 @@ EDGEKIT_SOFTMAX void finish(const Row& row, std::int8_t top, const __m512i (&res
 }
 
 // A step for all rows before the next step: the steps of one row wait for each other.
-EDGEKIT_SOFTMAX_TARGET void some_rows(const softmax_s8_args& args, range rows, const Tables& tables) {
+EDGEKIT_VBMI_TARGET void some_rows(const softmax_s8_args& args, range rows, const Tables& tables) {
   std::int8_t top[kTogether];
   double sum[kTogether];
   const int count = static_cast<int>(rows.end - rows.begin);
@@ -203,7 +202,7 @@ EDGEKIT_SOFTMAX_TARGET void some_rows(const softmax_s8_args& args, range rows, c
   }
 }
 
-EDGEKIT_SOFTMAX_TARGET void softmax_rows(const softmax_s8_args& all, range rows) {
+EDGEKIT_VBMI_TARGET void softmax_rows(const softmax_s8_args& all, range rows) {
   const softmax_s8_args args = all;  // a copy, since a store of bytes might change what it points to
   const Tables tables(args.table);
   for (std::int64_t at = rows.begin; at < rows.end; at += kTogether)
@@ -215,8 +214,7 @@ EDGEKIT_SOFTMAX_TARGET void softmax_rows(const softmax_s8_args& all, range rows)
 void softmax_s8_avx512vnni(const softmax_s8_args& args, const part& part) {
   const range rows = share_of(args.rows, part);
   const bool dense = !args.mask || args.mask_stride == 1;
-  if (dense && args.length >= kShort && (rows.end - rows.begin) * args.length >= kFew &&
-      __builtin_cpu_supports("avx512vbmi")) {
+  if (dense && args.length >= kShort && (rows.end - rows.begin) * args.length >= kFew && has_vbmi()) {
     softmax_rows(args, rows);
   } else {
     plain_rows(args, rows);

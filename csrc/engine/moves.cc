@@ -171,15 +171,24 @@ void fill_move(const fill_args& args, const part& part) {
 
 void halo_move(const halo_args& args, const part& part) {
   const range rows = share_of(args.images * args.size.height, part);
-  for (std::int64_t at = rows.begin; at < rows.end; ++at) {
-    const std::int64_t row = at % args.size.height;
-    std::uint8_t* begin = args.x + at / args.size.height * args.step.image + row * args.step.row;
-    if (row < args.top || row >= args.size.height - args.bottom) {
+  const bool dense = args.step.row == args.size.width * args.step.column;
+  std::int64_t image = rows.begin / args.size.height, row = rows.begin % args.size.height;
+  const auto inside = [&](std::int64_t at) { return at >= args.top && at < args.size.height - args.bottom; };
+  bool done = false;  // the left margin of this row, with the right one of the row before
+  for (std::int64_t left = rows.end - rows.begin; left > 0; --left) {
+    std::uint8_t* begin = args.x + image * args.step.image + row * args.step.row;
+    if (inside(row)) {
+      if (!done) fill_columns(args, begin, args.left);
+      done = dense && left > 1 && inside(row + 1);
+      fill_columns(args, begin + (args.size.width - args.right) * args.step.column,
+                   args.right + (done ? args.left : 0));
+    } else {
       fill_columns(args, begin, args.size.width);
-      continue;
     }
-    fill_columns(args, begin, args.left);
-    fill_columns(args, begin + (args.size.width - args.right) * args.step.column, args.right);
+    if (++row == args.size.height) {
+      row = 0;
+      ++image;
+    }
   }
 }
 

@@ -99,25 +99,28 @@ void multiplications(const Kernel& kernel, Sweep) {
 
 void sums(const Kernel& kernel, Sweep) {
   for (int i = 0; i < 300; ++i) {
-    const std::int64_t images = draw(1, 3), area = draw(1, 60), channels = draw(1, 200), in = images * area * channels;
+    const std::int64_t images = draw(1, 3), rows = draw(1, 5), columns = draw(1, 20), channels = draw(1, 200);
+    const std::int64_t row = (columns + draw(0, 2)) * channels, in = images * rows * row;
     Guarded x(in, 0, true), y(images * channels, 0, true);
     std::vector<std::int8_t> want(images * channels);
     fill(x.bytes(), in, i % 5 == 0);
     const std::uint8_t by = kernel.flags & kFlips && draw() & 1 ? 0x80 : 0;
     sum_s8_args args = {x.bytes(),
                         want.data(),
-                        {2, {images, channels}, {area * channels, 1}},
-                        {1, {area}, {channels}},
-                        1.3f / static_cast<float>(area),
+                        {2, {images, channels}, {rows * row, 1}},
+                        {2, {rows, columns}, {row, channels}},
+                        1.3f / static_cast<float>(rows * columns),
                         some_bounds(),
                         0};
+    if (i % 4 == 0) args.reduced.dims = static_cast<int>(draw(0, 1));
     run_parts(reference<sum_s8_args>(), args, 1);
     flip(x.bytes(), in, by);
     args.out = y.bytes();
     args.flip = by;
     run_parts(kernel, args, parts_of(kernel));
     flip(y.bytes(), want.size(), by);
-    verdict(kernel, !std::memcmp(want.data(), y.bytes(), want.size()), "a sum over " + std::to_string(area));
+    verdict(kernel, !std::memcmp(want.data(), y.bytes(), want.size()),
+            "a sum over " + std::to_string(rows) + "x" + std::to_string(columns));
   }
 }
 

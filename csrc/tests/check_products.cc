@@ -87,6 +87,9 @@ void products(const Kernel& kernel, Sweep sweep) {
     for (std::int64_t features = 1; features <= most; ++features)
       for (std::int64_t fan_in = 1 + (rows + features) % stride; fan_in <= deepest; fan_in += stride)
         linear(kernel, rows, features, fan_in, (rows + features + fan_in) % 5 == 0);
+  for (std::int64_t features = 1; features <= 70; ++features)  // one window has ways of its own
+    for (std::int64_t fan_in = 1 + features % stride; fan_in <= 67; fan_in += stride)
+      linear(kernel, 1, features, fan_in, (features + fan_in) % 5 == 0);
   for (const std::int64_t rows : {1, 15, 43})  // weights that do not stay in a cache, and the longest sum
     linear(kernel, rows, 517, 1291, rows == 15);
   linear(kernel, 2, 33, 131071, true);

@@ -77,7 +77,7 @@ def _behind_moves(operand: fx.Node) -> tuple[fx.Node, ...]:
         return ()
     parts = edit.arguments(product)
     features, fan_in = parts["weight"].meta["val"].shape
-    if fan_in > features or parts["residual"] is not None:  # then more bytes would change places than do now
+    if parts["residual"] is not None or fan_in > features:  # more bytes would change places than do now
         return ()
     rows = parts["x"]
     for move in moves:
@@ -98,7 +98,7 @@ def _keeps_rows(move: fx.Node) -> bool:
     """Whether the last axis stays what it is."""
     parts, before, after = edit.arguments(move), edit.input_node(move).meta["val"], move.meta["val"]
     rank = before.dim()
-    if rank < 2 or after.dim() < 2:
+    if rank < 2 or after.dim() < 2 or move.kwargs:
         return False
     if move.target is aten.reshape.default:
         sizes = before.shape[-1], after.shape[-1]
