@@ -305,7 +305,8 @@ void bind_engine(py::module_& m) {
     }
   });
   const auto inputs = "inputs"_a;
-  py::class_<Binding>(m, "Binding", "Arrays bound to an engine.").def("__call__", &Binding::run);
+  py::class_<Binding>(m, "Binding", "Arrays bound to an engine, to be neither resized nor made read-only.")
+      .def("__call__", &Binding::run);
   py::class_<Engine>(m, "Engine", "A native model (.ekm), from its path or its bytes, and one context to run it in.")
       .def(py::init<const std::variant<py::bytes, std::string>&, const std::optional<std::string>&, unsigned>(),
            "source"_a, "isa"_a = py::none(), "threads"_a = 1)

@@ -20,18 +20,24 @@ namespace edgekit::vnni {
 
 namespace {
 
-// `width` results of a row; those that do not make up the number that shares columns come `alone`.
-template <class V, int kTogether>
-EDGEKIT_VNNI_TARGET void row_of(const Strip& strip, const Strip& alone, std::int64_t width, const std::uint8_t* x,
-                                Place at, const Finish& finish) {
+// `width` results of a row, and those of the row below where there are two; what does not make up the number that
+// shares columns comes `alone`.
+template <int kRows, class V, int kTogether>
+EDGEKIT_VNNI_TARGET void rows_of(const Strip& strip, const Strip& alone, std::int64_t width, const std::uint8_t* x,
+                                 Place at, const Finish& finish) {
   constexpr int kStep = V::kPixels * kTogether;
-  for (; width >= kStep; width -= kStep, x += kStep * strip.x_step, at = at_step(at, strip, kStep))
-    results<V, kTogether>(strip, x, at, finish);
+  for (; width >= kStep; width -= kStep, x += kStep * strip.x_step, at = at_step(at, strip, kStep)) {
+    if constexpr (kRows == 2) {
+      results_of_two_rows<V, kTogether>(strip, x, at, finish);
+    } else {
+      results<V, kTogether>(strip, x, at, finish);
+    }
+  }
   if (!width) return;
   if constexpr (V::kPixels > 1) {
-    row_of<typename V::Single, kTogether>(strip, alone, width, x, at, finish);
+    rows_of<kRows, typename V::Single, kTogether>(strip, alone, width, x, at, finish);
   } else if constexpr (kTogether > 1) {
-    row_of<V, 1>(alone, alone, width, x, at, finish);
+    rows_of<kRows, V, 1>(alone, alone, width, x, at, finish);
   }
 }
 
@@ -53,21 +59,6 @@ EDGEKIT_VNNI_TARGET void row_of_three(const Strip& strip, const Strip& alone, st
   }
 }
 
-// Two rows of a kernel that results_of_two_rows takes.
-template <class V, int kTogether>
-EDGEKIT_VNNI_TARGET void two_rows(const Strip& strip, const Strip& alone, std::int64_t width, const std::uint8_t* x,
-                                  Place at, const Finish& finish) {
-  constexpr int kStep = V::kPixels * kTogether;
-  for (; width >= kStep; width -= kStep, x += kStep * strip.x_step, at = at_step(at, strip, kStep))
-    results_of_two_rows<V, kTogether>(strip, x, at, finish);
-  if (!width) return;
-  if constexpr (V::kPixels > 1) {
-    two_rows<typename V::Single, kTogether>(strip, alone, width, x, at, finish);
-  } else if constexpr (kTogether > 1) {
-    two_rows<V, 1>(alone, alone, width, x, at, finish);
-  }
-}
-
 using Row = void (*)(const Strip&, const Strip&, std::int64_t, const std::uint8_t*, Place, const Finish&);
 
 // What computes one row and, where rows are taken in pairs, two.
@@ -84,10 +75,10 @@ bool is_three(const conv2d_s8_args& args, const Sharing& sharing) {
 template <class V>
 Rows rows_for(const conv2d_s8_args& args, const Sharing& sharing) {
   const bool three = is_three(args, sharing), in_pairs = three && args.stride.height == args.dilation.height;
-  if (sharing.together == 1) return {three ? row_of_three<V> : row_of<V, 1>, in_pairs ? two_rows<V, 1> : nullptr};
+  if (sharing.together == 1) return {three ? row_of_three<V> : rows_of<1, V, 1>, in_pairs ? rows_of<2, V, 1> : nullptr};
   if constexpr (V::kShares) {
-    constexpr Row any[kMost] = {nullptr, row_of<V, 2>, row_of<V, 3>, row_of<V, 4>};
-    return {any[sharing.together - 1], in_pairs ? two_rows<V, 2> : nullptr};
+    constexpr Row any[kMost] = {nullptr, rows_of<1, V, 2>, rows_of<1, V, 3>, rows_of<1, V, 4>};
+    return {any[sharing.together - 1], in_pairs ? rows_of<2, V, 2> : nullptr};
   }
   return {};
 }

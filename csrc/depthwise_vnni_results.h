@@ -63,8 +63,7 @@ EDGEKIT_VNNI void add(const Strip& strip, typename V::Ints (&sum)[4], const type
         _mm512_setr_epi32(q, 4 + q, 8 + q, 12 + q, q, q, q, q, q, q, q, q, q, q, q, q), lanes));
     const __m512i value = V::widened(sum[q]);
     const __m512 by = V::widened(factor[q]);
-    sum[q] = V::narrowed(finish.first ? scale_and_add<true>(value, by, own, finish)
-                                      : scale_and_add<false>(value, by, own, finish));
+    sum[q] = V::narrowed(plus(scale(value, by), own, finish));
   }
 }
 

@@ -135,11 +135,11 @@ EDGEKIT_VNNI void finish_tile(__m512i (&sum)[kPixels][kVectors], const Spots& sp
   const auto other = [&](int m, int v) EDGEKIT_VNNI_LAMBDA { return residual_at(spots.added[at + m], block, v); };
   if (finish.first) {
     store_tile<kPixels, kVectors>(spots.out + at, block, finish, [&](int m, int v) EDGEKIT_VNNI_LAMBDA {
-      return scale_and_add<true>(sum[m][v], factor[v], other(m, v), finish);
+      return plus<true>(scale(sum[m][v], factor[v]), other(m, v), finish);
     });
   } else {
     store_tile<kPixels, kVectors>(spots.out + at, block, finish, [&](int m, int v) EDGEKIT_VNNI_LAMBDA {
-      return scale_and_add<false>(sum[m][v], factor[v], other(m, v), finish);
+      return plus<false>(scale(sum[m][v], factor[v]), other(m, v), finish);
     });
   }
 }

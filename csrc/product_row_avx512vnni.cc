@@ -15,10 +15,9 @@ namespace {
 
 constexpr int kSplit = 4;  // quads at a time, each into sums of its own: a sum waits four cycles for the one before
 
-// The bytes of one block, which holds bias, multipliers and weights, in this order.
+// One block, which holds bias, multipliers and weights, in this order.
 template <int kVectors>
-EDGEKIT_VNNI __m256i block_of_row(const std::uint8_t* x, std::int64_t quads, const Block& block,
-                                  const std::uint8_t* added, const Finish& finish) {
+EDGEKIT_VNNI void multiply_block(const Product& product, std::int64_t quads, const Block& block, const Finish& finish) {
   __m512i sum[kSplit][kVectors];
 #pragma GCC unroll 4
   for (int s = 0; s < kSplit; ++s)
@@ -27,7 +26,7 @@ EDGEKIT_VNNI __m256i block_of_row(const std::uint8_t* x, std::int64_t quads, con
       sum[s][v] = s == 0 ? _mm512_loadu_si512(block.packed + v * 64) : _mm512_setzero_si512();
   const std::uint8_t* weight = block.packed + kVectors * 128;
   const auto add = [&](int s, std::int64_t quad) EDGEKIT_VNNI_LAMBDA {
-    const __m512i bytes = broadcast(x + quad * 4);
+    const __m512i bytes = broadcast(product.x + quad * 4);
 #pragma GCC unroll 2
     for (int v = 0; v < kVectors; ++v)
       sum[s][v] = _mm512_dpbusd_epi32(sum[s][v], bytes, _mm512_loadu_si512(weight + (quad * kVectors + v) * 64));
@@ -44,28 +43,24 @@ EDGEKIT_VNNI __m256i block_of_row(const std::uint8_t* x, std::int64_t quads, con
     const __m512i total =
         _mm512_add_epi32(_mm512_add_epi32(sum[0][v], sum[1][v]), _mm512_add_epi32(sum[2][v], sum[3][v]));
     y[v] = finish.wide ? scale_wide(total, factor) : scale(total, factor);
-    if (finish.add) {
-      const __m128i other = residual_at(added, block, v);
-      y[v] = finish.first ? plus<true>(y[v], other, finish) : plus<false>(y[v], other, finish);
-    }
+    if (finish.add) y[v] = plus(y[v], residual_at(product.added, block, v), finish);
   }
-  return _mm512_castsi512_si256(in_order(pack(y[0], y[1], y[2], y[3], finish)));
+  store<1, kVectors>(in_order(pack(y[0], y[1], y[2], y[3], finish)), &product.out, block);
 }
 
 }  // namespace
 
 EDGEKIT_VNNI_TARGET void multiply_row(const Product& product, const void* packed, const bounds& limit,
                                       const residual& added, range blocks) {
+  const Product own = product;  // a copy, since a store of bytes might change what the reference means
   const Finish finish = finish_of(limit, added, is_wide(packed));
-  const std::int64_t quads = product.quads();
+  const std::int64_t quads = own.quads();
   for (std::int64_t b = blocks.begin; b < blocks.end; ++b) {
-    const Block block = block_of(product, packed, b);
-    const __m256i bytes = block.count > kLanes ? block_of_row<2>(product.x, quads, block, product.added, finish)
-                                               : block_of_row<1>(product.x, quads, block, product.added, finish);
-    if (block.count == kBlock) {
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(product.out + block.at), bytes);
+    const Block block = block_of(own, packed, b);
+    if (block.count > kLanes) {
+      multiply_block<2>(own, quads, block, finish);
     } else {
-      _mm256_mask_storeu_epi8(product.out + block.at, (1u << block.count) - 1, bytes);
+      multiply_block<1>(own, quads, block, finish);
     }
   }
 }

@@ -43,14 +43,12 @@ struct Steps {
   EDGEKIT_VNNI void add() {
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) {
-      const __m128i x = residual_at(spots.added[at + i / kVectors], block, i % kVectors);
-      y[i] = finish.first ? plus<true>(y[i], x, finish) : plus<false>(y[i], x, finish);
+      y[i] = plus(y[i], residual_at(spots.added[at + i / kVectors], block, i % kVectors), finish);
     }
   }
 };
 
-// Windows of few quads, whose weights stay in registers. Four vectors are multiplied while those before become bytes,
-// step by step between the quads.
+// Windows of kQuads quads, pixels [begin, end) of a group, times blocks of as many vectors.
 template <int kQuads, int kVectors>
 EDGEKIT_VNNI_TARGET void small_windows(const Product& product, const void* packed, const Spots& spots, range pixels,
                                        range blocks, const Finish& finish) {

@@ -81,9 +81,8 @@ EDGEKIT_VNNI __m512i plus(__m512i y, __m128i x, const Finish& finish) {
   return _mm512_cvtps_epi32(value);
 }
 
-template <bool kFirst>
-EDGEKIT_VNNI __m512i scale_and_add(__m512i sum, __m512 multiplier, __m128i x, const Finish& finish) {
-  return plus<kFirst>(scale(sum, multiplier), x, finish);
+EDGEKIT_VNNI __m512i plus(__m512i y, __m128i x, const Finish& finish) {
+  return finish.first ? plus<true>(y, x, finish) : plus<false>(y, x, finish);
 }
 
 // The value as it is here: its last step is neither put off nor joined to the next one. So steps keep the order in
